@@ -1,0 +1,6 @@
+export * from './errors.ts'
+export * from './frame.ts'
+export * from './job.ts'
+export * from './names.ts'
+export * from './node.ts'
+export * from './outcome.ts'

@@ -1,0 +1,31 @@
+import { ModelName } from './job.ts'
+
+/** The parts of `[host/][namespace/]model[:tag]` (reference: Ollama's name rules, v0.33). */
+const PART = {
+  host: /^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}$/,
+  namespace: /^[A-Za-z0-9_][A-Za-z0-9_-]{0,79}$/,
+  model: /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$/,
+  tag: /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$/,
+}
+
+/**
+ * The canonical spelling of a model's name: Ollama's default host and namespace dropped, a tag always there, lower case
+ * (look-up is case-insensitive). `undefined` for a text that cannot be a name.
+ */
+export const canonicalName = (text: string): ModelName | undefined => {
+  const parts = text.trim().replace(/^https?:\/\//, '').split('/')
+  if (parts.length > 3) return undefined
+  const last = parts.pop() ?? ''
+  const colon = last.lastIndexOf(':')
+  const model = colon < 0 ? last : last.slice(0, colon)
+  const tag = colon < 0 ? 'latest' : last.slice(colon + 1)
+  const namespace = parts.pop() ?? 'library'
+  const host = parts.pop() ?? 'registry.ollama.ai'
+  if (!PART.model.test(model) || !PART.tag.test(tag) || !PART.namespace.test(namespace) || !PART.host.test(host)) return undefined
+  const official = host.toLowerCase() === 'registry.ollama.ai'
+  const prefix = official ? (namespace.toLowerCase() === 'library' ? '' : `${namespace}/`) : `${host}/${namespace}/`
+  return `${prefix}${model}:${tag}`.toLowerCase() as ModelName
+}
+
+/** Whether a text is already canonical, so that it need not be looked up twice. */
+export const isCanonical = (text: string): text is ModelName => canonicalName(text) === text

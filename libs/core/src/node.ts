@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import { DialectId, ModelName } from './job.ts'
+
+/** A model that an engine holds, in Ollama's terms (`/api/tags`); what an engine does not tell is absent. */
+export const HeldModel = z.object({
+  model: ModelName,
+  /** The name that the engine itself uses for it. */
+  engineName: z.string(),
+  /** 64 hex digits, no prefix; of the weights where the engine tells, else derived from name and size. */
+  digest: z.string(),
+  /** Bytes on disk. */
+  size: z.number(),
+  /** RFC 3339. */
+  modifiedAt: z.string(),
+  format: z.string().optional(),
+  family: z.string().optional(),
+  /** As Ollama writes it: `8.0B`. */
+  parameterSize: z.string().optional(),
+  quantization: z.string().optional(),
+  /** Tokens that the model was trained for. */
+  contextLength: z.number().optional(),
+  embeddingLength: z.number().optional(),
+  capabilities: z.array(z.string()).optional(),
+})
+export type HeldModel = z.infer<typeof HeldModel>
+
+/** A model in an engine's memory (`/api/ps`). */
+export const LoadedModel = z.object({
+  model: ModelName,
+  /** Bytes of memory, and of those on GPUs. */
+  size: z.number(),
+  sizeVram: z.number(),
+  /** RFC 3339; absent: stays. */
+  expiresAt: z.string().optional(),
+  /** Tokens per slot, as loaded. */
+  contextLength: z.number().optional(),
+})
+export type LoadedModel = z.infer<typeof LoadedModel>
+
+export const EngineKind = z.enum(['ollama', 'llama-server'])
+export type EngineKind = z.infer<typeof EngineKind>
+
+export const EngineRecord = z.object({
+  /** Unique on its node. */
+  id: z.string(),
+  kind: EngineKind,
+  version: z.string().optional(),
+  speaks: z.array(DialectId),
+  held: z.array(HeldModel),
+  loaded: z.array(LoadedModel),
+  /** Concurrent generations per model. */
+  slotsPerModel: z.int(),
+  /** Models that the engine may have in memory at once. */
+  maxLoaded: z.int(),
+  /** Running attempts per model, zero left out. */
+  busy: z.record(z.string(), z.int()),
+})
+export type EngineRecord = z.infer<typeof EngineRecord>
+
+/** A node as it shows itself to the others, renewed every second and gone `NODE_TTL_MS` after its last word. */
+export const NodeRecord = z.object({
+  v: z.int(),
+  id: z.string(),
+  version: z.string(),
+  engines: z.array(EngineRecord),
+  labels: z.record(z.string(), z.string()),
+  /** Higher is preferred, 0 by default. */
+  preference: z.number(),
+  draining: z.boolean(),
+  /** Bytes of the machine's memory. */
+  memory: z.object({ total: z.number(), free: z.number() }),
+  gpus: z.array(z.object({ name: z.string(), memory: z.number(), free: z.number() })),
+  /** Epoch ms at which the worker started. */
+  startedAt: z.number(),
+})
+export type NodeRecord = z.infer<typeof NodeRecord>
+
+export const NODE_TTL_MS = 4_000
