@@ -31,8 +31,6 @@ export const Job = z.object({
   stream: z.boolean(),
   /** Free slots that the request takes at once on one engine (`n` of the OpenAI API). */
   slots: z.int().min(1).max(16),
-  /** Epoch ms by Redis' clock, set once at submit; every later timeout comes from it. */
-  deadline: z.number(),
   /** The client's request after the dialect's allow-list, as JSON text; a large one lies beside the job, under the job's body key. */
   body: z.union([z.object({ inline: z.string() }), z.object({ beside: z.literal(true) })]),
 })

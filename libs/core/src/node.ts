@@ -48,14 +48,21 @@ export const EngineRecord = z.object({
   speaks: z.array(DialectId),
   held: z.array(HeldModel),
   loaded: z.array(LoadedModel),
-  /** Concurrent generations per model. */
+  /** Concurrent generations per model, and for models with a number of their own. */
   slotsPerModel: z.int(),
+  slotsByModel: z.record(z.string(), z.int()).optional(),
   /** Models that the engine may have in memory at once. */
   maxLoaded: z.int(),
   /** Running attempts per model, zero left out. */
   busy: z.record(z.string(), z.int()),
 })
 export type EngineRecord = z.infer<typeof EngineRecord>
+
+/** Concurrent generations of one model on an engine. */
+export const slotsFor = (
+  engine: { slotsPerModel: number; slotsByModel?: Readonly<Record<string, number>> | undefined },
+  model: ModelName,
+): number => engine.slotsByModel?.[model] ?? engine.slotsPerModel
 
 /** A node as it shows itself to the others, renewed every second and gone `NODE_TTL_MS` after its last word. */
 export const NodeRecord = z.object({

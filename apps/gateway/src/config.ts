@@ -1,0 +1,36 @@
+import { BrokerError } from '@drover/core'
+import { bytes, defineConfig, duration, ExitError, logSettings, redisSettings, setting } from '@drover/service'
+import { z } from 'zod'
+import { isLoopback } from './access.ts'
+
+/** The port that `drover up` and every example use. */
+export const DEFAULT_PORT = 11435
+
+export const gatewayConfig = defineConfig('gateway', {
+  ...redisSettings,
+  ...logSettings,
+  host: setting({ schema: z.string().min(1).default('127.0.0.1'), describe: 'address to listen on; beyond loopback a key is needed' }),
+  port: setting({ schema: z.coerce.number().int().min(0).max(65_535).default(DEFAULT_PORT), describe: 'port to listen on' }),
+  apiKey: setting({ schema: z.string().min(8).optional(), describe: 'key that clients must send', secret: true }),
+  open: setting({ schema: z.boolean().default(false), describe: 'listen beyond loopback without a key' }),
+  origins: setting({ schema: z.array(z.string()).default([]), describe: 'web pages that may call us, * as wildcard', env: ['OLLAMA_ORIGINS'] }),
+  id: setting({ schema: z.string().regex(/^[\w.-]{1,64}$/).optional(), describe: 'name of this gateway; by default a new one at each start' }),
+  bodyLimit: setting({ schema: bytes({ min: 1024, max: 512 * 1024 ** 2 }).prefault('32mb'), describe: 'largest request body' }),
+  timeout: setting({ schema: duration({ min: 1_000 }).prefault('1h'), describe: 'longest that a request may take, waiting included' }),
+  laneLimit: setting({ schema: z.coerce.number().int().min(1).default(10_000), describe: 'most jobs that may wait for one model' }),
+  maxOpen: setting({ schema: z.coerce.number().int().min(1).default(20_000), describe: 'most answers under way at once' }),
+  grace: setting({ schema: duration({ min: 100 }).prefault('15s'), describe: 'a stream waits this long for its first token before it sends its header' }),
+  keepAlive: setting({ schema: duration({ min: 100 }).prefault('15s'), describe: 'silence on a stream after which the client is told that we are here' }),
+  drainLimit: setting({ schema: duration().prefault('30s'), describe: 'longest that answers under way may take when the gateway is stopped' }),
+  allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
+  sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
+})
+
+/** @throws ExitError when the gateway would be open to the network by accident */
+export const requireKey = ({ host, apiKey, open }: { host: string; apiKey?: string | undefined; open: boolean }): void => {
+  if (isLoopback(host) || apiKey !== undefined || open) return
+  throw new ExitError(`the gateway would listen on ${host} for everybody: set DROVER_API_KEY, or say --open if that is wanted`)
+}
+
+/** What kept a process from starting, as one line. */
+export const startError = (error: unknown): unknown => (error instanceof BrokerError ? new ExitError(error.message) : error)

@@ -1,0 +1,61 @@
+import type { BrokerError, DialectId, ModelName } from '@drover/core'
+import { BUCKETS, Counter, createMetrics, Gauge, Histogram, METRIC_PREFIX, type Registry } from '@drover/service'
+import type { ReplyFacts } from './reply.ts'
+
+export interface GatewayMetrics {
+  registry: Registry
+  answered(dialect: DialectId, model: ModelName, facts: ReplyFacts): void
+  refused(dialect: DialectId, error: BrokerError): void
+}
+
+export interface MetricSources {
+  /** Answers under way here. */
+  open(): number
+  /** Waiting and running jobs of every lane. */
+  lanes(): Promise<{ model: string; class: string; waiting: number; running: number }[]>
+  nodes(): number
+}
+
+/** What a gateway counts. The stems are those that people already have on their dashboards. */
+export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
+  const registry = createMetrics()
+  const named = (name: string, help: string) => ({ name: `${METRIC_PREFIX}${name}`, help, registers: [registry] })
+  const requests = new Counter({ ...named('requests_total', 'Requests by dialect and how they ended'), labelNames: ['dialect', 'outcome'] })
+  const firstToken = new Histogram({
+    ...named('time_to_first_token_seconds', 'Request received to first text sent'),
+    labelNames: ['model'],
+    buckets: [...BUCKETS.firstToken],
+  })
+  const total = new Histogram({
+    ...named('e2e_request_latency_seconds', 'Request received to end of the answer'),
+    labelNames: ['model'],
+    buckets: [...BUCKETS.request],
+  })
+  const promptTokens = new Counter({ ...named('prompt_tokens_total', 'Tokens read by engines'), labelNames: ['model'] })
+  const generatedTokens = new Counter({ ...named('generation_tokens_total', 'Tokens written by engines'), labelNames: ['model'] })
+  new Gauge({ ...named('open_answers', 'Answers under way on this gateway'), collect() { this.set(sources.open()) } })
+  new Gauge({ ...named('nodes', 'Living nodes'), collect() { this.set(sources.nodes()) } })
+  const waiting = new Gauge({ ...named('num_requests_waiting', 'Jobs that wait in a lane'), labelNames: ['model', 'class'] })
+  new Gauge({
+    ...named('num_requests_running', 'Jobs that a worker holds'),
+    labelNames: ['model', 'class'],
+    async collect() {
+      for (const lane of await sources.lanes().catch(() => [])) {
+        this.set({ model: lane.model, class: lane.class }, lane.running)
+        waiting.set({ model: lane.model, class: lane.class }, lane.waiting)
+      }
+    },
+  })
+  return {
+    registry,
+    answered(dialect, model, { record, firstTextMs, totalMs, clientLeft }) {
+      requests.inc({ dialect, outcome: clientLeft ? 'client_left' : (record?.outcome ?? 'failed') })
+      total.observe({ model }, totalMs / 1000)
+      if (firstTextMs !== undefined) firstToken.observe({ model }, firstTextMs / 1000)
+      if (!record?.usage) return
+      promptTokens.inc({ model }, record.usage.promptTokens)
+      generatedTokens.inc({ model }, record.usage.completionTokens)
+    },
+    refused: (dialect, error) => requests.inc({ dialect, outcome: error.code }),
+  }
+}

@@ -1,0 +1,191 @@
+import type { ServerResponse } from 'node:http'
+import type { Follow, FrameSink } from '@drover/broker'
+import { BrokerError, fromErrorInfo, type Frame, type Head, type TerminalRecord } from '@drover/core'
+import type { Dialect } from '@drover/dialects'
+
+export interface ReplyOptions {
+  outgoing: ServerResponse
+  dialect: Dialect
+  /** The client reads while the answer grows. */
+  stream: boolean
+  /** The model as the client wrote it. */
+  asked: string
+  /** Sent with whatever the answer will be. */
+  headers: Record<string, string>
+  /** Called once, when the answer is over for this gateway, with its record if it has one. */
+  onOver(facts: ReplyFacts): void
+}
+
+export interface ReplyFacts {
+  record: TerminalRecord | undefined
+  /** ms from the request to the first text sent, and to the end. */
+  firstTextMs: number | undefined
+  totalMs: number
+  clientLeft: boolean
+}
+
+/**
+ * Frames to an HTTP body. Head and first text go in one write, the last text with the end; a client that reads slowly pauses the
+ * follow, which then reads on from the log. Writing goes to Node's response itself: a web stream in between costs a third more.
+ */
+export class Reply implements FrameSink {
+  #options: ReplyOptions
+  #follow: Follow | undefined
+  #head: Head | undefined
+  #attempt = 0
+  #gathered: string[] = []
+  #sentText = false
+  #over = false
+  #receivedAt = performance.now()
+  #spokeAt = performance.now()
+  #firstTextMs: number | undefined
+
+  constructor(options: ReplyOptions) {
+    this.#options = options
+    options.outgoing.once('close', () => {
+      if (this.#over) return
+      this.#finish(undefined, true)
+      void this.#follow?.leave().catch(() => undefined)
+    })
+  }
+
+  /** The job is on its lane. A client that has left meanwhile leaves it now. */
+  attach(follow: Follow): void {
+    this.#follow = follow
+    if (this.#over) void follow.leave().catch(() => undefined)
+  }
+
+  get over(): boolean {
+    return this.#over
+  }
+
+  frame(frame: Frame, attempt: number): void {
+    if (this.#over) return
+    this.#attempt = attempt
+    if (frame.reset) {
+      this.#gathered = []
+      this.#head = undefined
+      if (this.#sentText) return this.#break(new BrokerError('node_lost', 'the answer had to start again after it was half sent'))
+    }
+    if (frame.head) this.#head = frame.head
+    if (frame.end) return this.#end(frame.end, frame.text ?? '')
+    if (frame.text === undefined) return
+    if (!this.#options.stream) {
+      this.#gathered.push(frame.text)
+      return
+    }
+    this.#open()
+    this.#sentText = true
+    this.#firstTextMs ??= performance.now() - this.#receivedAt
+    this.#write(frame.text)
+  }
+
+  lost(error: BrokerError): void {
+    if (!this.#over) this.#break(error)
+  }
+
+  /** Says something to a client that waits, so that nothing on the way gives the connection up. Commits to a 200. */
+  keepAlive(silentMs: number, graceMs: number): void {
+    const { stream, dialect, asked, outgoing } = this.#options
+    const now = performance.now()
+    if (!stream || this.#over || now - this.#spokeAt < (outgoing.headersSent ? silentMs : graceMs)) return
+    this.#open()
+    this.#write(dialect.keepAlive({ model: asked, createdAt: Date.now() }))
+  }
+
+  /** Ends the answer with an error, in whatever form is still possible. */
+  #break(error: BrokerError): void {
+    const { outgoing, dialect } = this.#options
+    if (outgoing.headersSent) outgoing.end(dialect.errorEvent(error))
+    else this.refuse(error)
+    this.#finish(undefined, false)
+    void this.#follow?.leave().catch(() => undefined)
+  }
+
+  /** An error as the whole answer. */
+  refuse(error: BrokerError): void {
+    sendRefusal(this.#options.outgoing, this.#options.dialect, error, { ...this.#options.headers, ...this.#facts() })
+  }
+
+  #end(record: TerminalRecord, text: string): void {
+    const { outgoing, dialect, stream, headers } = this.#options
+    if (record.outcome === 'completed') {
+      this.#firstTextMs ??= performance.now() - this.#receivedAt
+      if (stream) {
+        this.#open()
+        outgoing.end(text)
+      } else {
+        const body = this.#gathered.length === 0 ? text : this.#gathered.join('') + text
+        const head = this.#head ?? { status: 200, contentType: dialect.bodyType }
+        outgoing.writeHead(head.status, {
+          ...headers,
+          ...this.#facts(),
+          'content-type': head.contentType,
+          'content-length': Buffer.byteLength(body),
+        })
+        outgoing.end(body)
+      }
+    } else {
+      const error = record.error ? fromErrorInfo(record.error) : endedError(record)
+      if (outgoing.headersSent) outgoing.end(text + dialect.errorEvent(error))
+      else this.refuse(error)
+    }
+    this.#finish(record, false)
+  }
+
+  #facts(): Record<string, string> {
+    return { ...(this.#head && { 'x-drover-node': this.#head.node }), 'x-drover-attempts': String(this.#attempt) }
+  }
+
+  #open(): void {
+    const { outgoing, headers, dialect } = this.#options
+    if (outgoing.headersSent) return
+    outgoing.writeHead(this.#head?.status ?? 200, {
+      ...headers,
+      ...this.#facts(),
+      'content-type': this.#head?.contentType ?? dialect.streamType,
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no',
+    })
+  }
+
+  #write(text: string): void {
+    const { outgoing } = this.#options
+    this.#spokeAt = performance.now()
+    if (outgoing.write(text)) return
+    this.#follow?.pause()
+    outgoing.once('drain', () => this.#follow?.resume())
+  }
+
+  #finish(record: TerminalRecord | undefined, clientLeft: boolean): void {
+    this.#over = true
+    this.#gathered = []
+    this.#options.onOver({ record, firstTextMs: this.#firstTextMs, totalMs: performance.now() - this.#receivedAt, clientLeft })
+  }
+}
+
+const endedError = ({ outcome }: TerminalRecord): BrokerError =>
+  outcome === 'cancelled'
+    ? new BrokerError('cancelled', 'request canceled')
+    : outcome === 'expired'
+      ? new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')
+      : new BrokerError('internal', 'the job failed')
+
+/** An error as a whole answer in the route's own dialect; `Retry-After` where the caller may try again. */
+export const sendRefusal = (
+  outgoing: ServerResponse,
+  dialect: Pick<Dialect, 'refuse'>,
+  error: BrokerError,
+  headers: Record<string, string>,
+  retryAfterS = 2,
+): void => {
+  if (outgoing.headersSent || outgoing.destroyed) return
+  const { status, contentType, body } = dialect.refuse(error)
+  outgoing.writeHead(status, {
+    ...headers,
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    ...(error.retry === 'caller' && { 'retry-after': String(retryAfterS) }),
+  })
+  outgoing.end(body)
+}

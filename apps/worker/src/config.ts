@@ -1,0 +1,35 @@
+import { hostname } from 'node:os'
+import { EngineConfig, OLLAMA_PORTS } from '@drover/engines'
+import { defineConfig, duration, logSettings, redisSettings, setting } from '@drover/service'
+import { z } from 'zod'
+
+/** A node's name: it stands in Redis keys and in headers. */
+const NodeName = z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits or ._-')
+
+export const workerConfig = defineConfig('worker', {
+  ...redisSettings,
+  ...logSettings,
+  node: setting({ schema: NodeName.default(hostname().replaceAll(/[^\w.-]/g, '-').slice(0, 64) || 'node'), describe: 'name of this node, its own in the installation' }),
+  engine: setting({ schema: z.array(EngineConfig).default([]), describe: 'engine of this node, by URL; may be given several times' }),
+  look: setting({ schema: z.boolean().default(true), describe: `look for Ollama on ports ${OLLAMA_PORTS[0]}–${OLLAMA_PORTS.at(-1)} and OLLAMA_HOST` }),
+  ollamaHost: setting({ schema: z.string().optional(), describe: 'where else to look for Ollama', env: ['OLLAMA_HOST'] }),
+  slots: setting({
+    schema: z.coerce.number().int().min(1).max(1024).default(1),
+    describe: 'concurrent generations per model of an Ollama that was found by looking',
+    env: ['OLLAMA_NUM_PARALLEL'],
+  }),
+  preference: setting({ schema: z.coerce.number().default(0), describe: 'nodes with a higher preference are given jobs first' }),
+  label: setting({
+    schema: z.array(z.string().regex(/^[\w.-]+=[\w./-]*$/, 'expected name=value')).default([]),
+    describe: 'label of this node, name=value; may be given several times',
+  }),
+  numCtx: setting({ schema: z.coerce.number().int().min(1).optional(), describe: 'context per slot that models are loaded with on Ollama; else its own default' }),
+  keepAlive: setting({ schema: z.string().optional(), describe: 'how long Ollama keeps a model that is not used, like 5m or -1' }),
+  firstToken: setting({ schema: duration({ min: 100 }).prefault('5m'), describe: 'an engine that says nothing for this long after a request is stuck' }),
+  loadTime: setting({ schema: duration().prefault('5m'), describe: 'allowed on top when the model must be loaded first' }),
+  tokenGap: setting({ schema: duration({ min: 100 }).prefault('30s'), describe: 'an engine that says nothing for this long between two tokens is stuck' }),
+  starveAfter: setting({ schema: duration().prefault('10s'), describe: 'a job that has waited this long goes before all others' }),
+  drainLimit: setting({ schema: duration().prefault('30s'), describe: 'longest that running jobs may take when the worker is stopped; the rest goes back' }),
+  allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
+  sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
+})

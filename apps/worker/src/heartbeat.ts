@@ -1,0 +1,85 @@
+import type { WorkerConnection } from '@drover/broker'
+import { slotsFor, WIRE_VERSION, type ModelName, type NodeRecord } from '@drover/core'
+import { machineMemory, type Gpu } from '@drover/engines'
+import type { Slots } from './slots.ts'
+
+export interface HeartbeatOptions {
+  connection: WorkerConnection
+  slots: Slots
+  facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'>
+  gpus(): Gpu[]
+  draining: AbortSignal
+  /** Another living worker has this node's name. */
+  onTaken(): void
+  onError(error: unknown): void
+}
+
+const BEAT_MS = 1_000
+
+/** This node's record in the registry, and what the others say of themselves in theirs. */
+export const heartbeat = ({ connection, slots, facts, gpus, draining, onTaken, onError }: HeartbeatOptions) => {
+  const { registry, instance } = connection
+  let peers: NodeRecord[] = []
+
+  const record = (): NodeRecord => ({
+    v: WIRE_VERSION,
+    ...facts,
+    draining: draining.aborted,
+    memory: machineMemory(),
+    gpus: gpus(),
+    engines: [...slots.seats()].map(({ engine, view, busy }) => ({
+      id: engine.id,
+      kind: engine.kind,
+      ...(view.version !== undefined && { version: view.version }),
+      speaks: [...engine.speaks],
+      held: view.held,
+      loaded: view.loaded,
+      slotsPerModel: view.slotsPerModel,
+      ...(view.slotsByModel && { slotsByModel: view.slotsByModel }),
+      maxLoaded: view.maxLoaded,
+      busy: Object.fromEntries(busy),
+    })),
+  })
+
+  const beat = async () => {
+    try {
+      if (!(await registry.nodeLives(record(), instance))) onTaken()
+      if (anyPrefers) peers = (await registry.nodes()).filter(({ id }) => id !== facts.id)
+    } catch (error) {
+      onError(error)
+    }
+  }
+  /** Peers are read only where a preference is in play: at a thousand nodes that is a lot of reading for nothing. */
+  let anyPrefers = false
+  const look = async () => {
+    const nodes = await registry.nodes().catch(() => [])
+    anyPrefers = nodes.some(({ preference }) => preference > facts.preference)
+    if (!anyPrefers) peers = []
+  }
+  connection.onReady(() => void beat())
+  const timers = [setInterval(() => void beat(), BEAT_MS), setInterval(() => void look(), 10 * BEAT_MS)]
+
+  return {
+    /** First word, and the first look at the others. False: the name is taken. */
+    async start(): Promise<boolean> {
+      const alone = await registry.nodeLives(record(), instance)
+      await look()
+      await beat()
+      return alone
+    },
+    beat,
+    /** Best preference among the other nodes with a free slot for the model. */
+    peerPreference(model: ModelName): number | undefined {
+      let best: number | undefined
+      for (const peer of peers) {
+        if (peer.draining || peer.preference <= (best ?? facts.preference)) continue
+        const free = peer.engines.some(
+          (engine) => engine.held.some((held) => held.model === model) && (engine.busy[model] ?? 0) < slotsFor(engine, model),
+        )
+        if (free) best = peer.preference
+      }
+      return best
+    },
+    stop: () => timers.forEach(clearInterval),
+  }
+}

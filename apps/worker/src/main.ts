@@ -1,0 +1,155 @@
+import { openWorker, type Lease } from '@drover/broker'
+import { BrokerError } from '@drover/core'
+import { findEngines, gpus, OLLAMA_PORTS, type Engine, type Gpu } from '@drover/engines'
+import { createLog, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
+import { runAttempt } from './attempt.ts'
+import { workerConfig } from './config.ts'
+import { heartbeat } from './heartbeat.ts'
+import { inventory } from './inventory.ts'
+import { pullLoop } from './pull-loop.ts'
+import { Slots, type Slot } from './slots.ts'
+import { watchdog } from './watchdog.ts'
+
+/** How often engines that were not there are looked for again, ms. */
+const SEARCH_MS = 10_000
+const GPU_MS = 5_000
+/** A worker that was killed holds its node's name for as long as its record lives. */
+const NAME_TRIES = 6
+/** A job is left to a preferred node for this long at most, ms. */
+const LEAVE_MS = 300
+
+runMain(async () => {
+  const { values: config } = loadConfig(workerConfig)
+  const log = createLog({ app: 'worker', logLevel: config.logLevel, logFormat: config.logFormat })
+  const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
+  const stopping = new AbortController()
+
+  const connection = await openWorker(config.node, {
+    url: config.redisUrl,
+    prefix: config.prefix,
+    allowEviction: config.allowEviction,
+    sendTwice: config.sendTwice,
+    onError,
+    onRecovered: (lane, jobs) => log.warn({ lane, jobs }, 'jobs of a lost worker are back in their lane'),
+  }).catch((error: unknown) => {
+    throw error instanceof BrokerError ? new ExitError(error.message) : error
+  })
+
+  const slots = new Slots()
+  const engines = new Map<string, Engine>()
+  const stock = inventory({
+    slots,
+    onChange: (engine, view, reason) => {
+      if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
+      else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
+      void alive?.beat()
+      connection.jobs.wake()
+    },
+  })
+  const told = new Set<string>()
+  const search = async () => {
+    const found = await findEngines(
+      {
+        engines: config.engine,
+        ports: config.look ? OLLAMA_PORTS : [],
+        ...(config.look && { ollamaHost: config.ollamaHost }),
+        found: { slots: config.slots },
+        known: new Set(engines.keys()),
+      },
+      stopping.signal,
+    )
+    for (const engine of found.engines) engines.set(engine.id, engine)
+    for (const { url, reason } of found.problems) {
+      if (!told.has(url + reason)) log.warn({ url, reason }, 'engine not taken')
+      told.add(url + reason)
+    }
+    await Promise.all(found.engines.map((engine) => stock.add(engine)))
+  }
+
+  let cards: Gpu[] = []
+  const lookAtGpus = async () => (cards = await gpus())
+  await Promise.all([search(), lookAtGpus()])
+  const timers = [setInterval(() => void search().catch(onError), SEARCH_MS), setInterval(() => void lookAtGpus().catch(onError), GPU_MS)]
+
+  const labels = Object.fromEntries(config.label.map((label) => [label.slice(0, label.indexOf('=')), label.slice(label.indexOf('=') + 1)]))
+  const alive = heartbeat({
+    connection,
+    slots,
+    facts: { id: config.node, version: VERSION, labels, preference: config.preference, startedAt: Date.now() },
+    gpus: () => cards,
+    draining: stopping.signal,
+    onTaken: () => log.error({ node: config.node }, 'another worker has this node’s name'),
+    onError,
+  })
+  for (let tries = 1; !(await alive.start()); tries += 1) {
+    if (tries === NAME_TRIES) throw new ExitError(`a living worker is called ${config.node} already: give this one another name with --node`)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+  }
+
+  const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
+  const policy = {
+    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
+    ...(config.numCtx !== undefined && { numCtx: config.numCtx }),
+  }
+  const run = async (lease: Lease, slot: Slot): Promise<void> => {
+    if (lease.job.slots > 1) slot.widen(lease.job.slots - 1)
+    try {
+      const outcome = await runAttempt(lease, slot, { watchdog: watch, policy, now: Date.now })
+      if (outcome.kind === 'completed') slots.worked(slot.engine, slot.held.model)
+      else {
+        const reason = 'error' in outcome ? outcome.error.code : undefined
+        log.info({ job: lease.job.id, attempt: lease.attempt, model: lease.job.model, engine: slot.engine.id, outcome: outcome.kind, reason }, 'attempt over')
+        if ('error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
+      }
+      // The engine is free as soon as it has ended; what is left is between Redis and us.
+      slot.release()
+      await lease.settle(outcome)
+    } catch (error) {
+      onError(error)
+    } finally {
+      slot.release()
+    }
+  }
+
+  const draining = new AbortController()
+  const pulling = pullLoop({
+    source: connection.jobs,
+    slots,
+    run: (lease, slot) => void run(lease, slot),
+    peerPreference: alive.peerPreference,
+    preference: config.preference,
+    bounds: { wait: config.starveAfter, leave: LEAVE_MS },
+    draining: draining.signal,
+    onError,
+  })
+  log.info({ node: config.node, engines: [...engines.keys()], redis: connection.facts.version }, 'working')
+  if (engines.size === 0) log.warn('no engine was found: start Ollama, or name one with --engine URL; this worker goes on looking')
+
+  onShutdown(
+    [
+      { name: 'take nothing new', limitMs: 3_000, run: async () => (draining.abort(), stopping.abort(), await alive.beat(), await pulling) },
+      { name: 'let jobs end', limitMs: config.drainLimit, run: () => connection.jobs.idle() },
+      {
+        name: 'give the rest back',
+        limitMs: 3_000,
+        run: async () => {
+          for (const lease of connection.jobs.leases) lease.abort({ kind: 'returned' })
+          await connection.jobs.idle()
+        },
+      },
+      {
+        name: 'leave Redis',
+        limitMs: 2_000,
+        run: async () => {
+          timers.forEach(clearInterval)
+          alive.stop()
+          stock.stop()
+          watch.close()
+          await connection.close()
+          await Promise.all([...engines.values()].map((engine) => engine.close()))
+        },
+      },
+    ],
+    { log },
+  )
+})

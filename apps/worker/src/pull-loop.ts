@@ -1,0 +1,147 @@
+import { readLane, type Lane, type LaneView, type Lease } from '@drover/broker'
+import { schedule, type LaneState, type ModelName } from '@drover/core'
+import type { Slot, Slots } from './slots.ts'
+
+/** What the loop needs of the broker. */
+export interface LaneSource {
+  take(lane: Lane): Promise<Lease | 'empty' | 'again'>
+  view(lanes: readonly Lane[]): Promise<LaneView[]>
+  wait(lanes: readonly Lane[]): Promise<Lane | 'woken' | 'unsure'>
+  wake(): void
+  pass(lane: Lane): Promise<void>
+}
+
+export interface PullLoop {
+  source: LaneSource
+  slots: Slots
+  run(lease: Lease, slot: Slot): void
+  /** Best preference among the other nodes with a free slot for the model. */
+  peerPreference(model: ModelName): number | undefined
+  preference: number
+  bounds: { wait: number; leave: number }
+  draining: AbortSignal
+  onError(error: unknown): void
+}
+
+/** Leases asked for at once, at most. The first goes alone; each success doubles the next, the first empty answer ends the run. */
+const WIDEST = 16
+const PAUSE_AFTER_ERROR_MS = 200
+
+/**
+ * Slot before lease, for as long as the worker lives: wait while nothing is known to wait, choose a lane, take slots, take leases.
+ * A marker wakes one worker only, so whatever this loop hears and cannot use it passes on.
+ */
+export async function pullLoop(options: PullLoop): Promise<void> {
+  const { source, slots, draining, onError } = options
+  /** Lanes that may have jobs, with the number of leases to ask for next. */
+  const maybe = new Map<Lane, number>()
+  /** Lanes left to better nodes, until when. */
+  const left = new Map<Lane, number>()
+  /** Lanes that the loop waits for just now. */
+  let awaited: Set<Lane> | undefined
+  let unsure = true
+
+  const wake = () => awaited && source.wake()
+  draining.addEventListener('abort', wake)
+  slots.onFreed(() => {
+    if (awaited && open().some((lane) => !awaited?.has(lane))) source.wake()
+  })
+
+  const open = (): Lane[] => {
+    const lanes = slots.freeLanes()
+    if (left.size === 0) return lanes
+    const now = performance.now()
+    for (const [lane, until] of left) if (until <= now) left.delete(lane)
+    return lanes.filter((lane) => !left.has(lane))
+  }
+
+  const takeOne = async (lane: Lane, slot: Slot): Promise<void> => {
+    try {
+      const lease = await source.take(lane)
+      if (typeof lease === 'object') {
+        maybe.set(lane, Math.min((maybe.get(lane) ?? 1) * 2, WIDEST))
+        return options.run(lease, slot)
+      }
+      slot.release()
+      if (lease === 'empty') maybe.delete(lane)
+    } catch (error) {
+      slot.release()
+      onError(error)
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_AFTER_ERROR_MS))
+    }
+  }
+
+  /** Several lanes have jobs: the policy shares the free slots out. */
+  const plan = async (candidates: readonly Lane[]): Promise<[Lane, Slot][]> => {
+    const planned: [Lane, Slot][] = []
+    let states = (await source.view(candidates)).flatMap((view): (LaneState & { lane: Lane })[] => {
+      if (view.waiting === 0) {
+        maybe.delete(view.lane)
+        return []
+      }
+      const { model, class: jobClass } = readLane(view.lane)
+      const peerPreference = options.peerPreference(model)
+      return [{ ...view, model, class: jobClass, loaded: slots.isLoaded(model), ...(peerPreference !== undefined && { peerPreference }) }]
+    })
+    while (states.length > 0 && planned.length < WIDEST) {
+      const choice = schedule({ lanes: states, preference: options.preference, bounds: options.bounds })
+      if (choice?.kind === 'leave') {
+        for (const { lane, forMs } of choice.lanes) await leave(lane.lane, forMs)
+        break
+      }
+      if (!choice) break
+      const { lane } = choice
+      const slot = slots.acquire(lane.model)
+      if (slot) planned.push([lane.lane, slot])
+      states = states.flatMap((state) => {
+        if (state !== lane) return [state]
+        return slot && state.waiting > 1 ? [{ ...state, waiting: state.waiting - 1 }] : []
+      })
+    }
+    return planned
+  }
+
+  const leave = async (lane: Lane, forMs: number) => {
+    maybe.delete(lane)
+    left.set(lane, performance.now() + forMs)
+    setTimeout(() => {
+      left.delete(lane)
+      maybe.set(lane, 1)
+      source.wake()
+    }, forMs).unref()
+    await source.pass(lane)
+  }
+
+  while (!draining.aborted) {
+    const lanes = open()
+    const candidates = lanes.filter((lane) => maybe.has(lane))
+    if (candidates.length === 0) {
+      if (unsure) {
+        unsure = false
+        for (const view of await source.view(lanes).catch(() => [])) if (view.waiting > 0) maybe.set(view.lane, 1)
+        continue
+      }
+      awaited = new Set(lanes)
+      const heard = await source.wait(lanes)
+      awaited = undefined
+      if (heard === 'unsure') unsure = true
+      else if (heard !== 'woken') {
+        maybe.set(heard, 1)
+        if (draining.aborted || !slots.isFree(readLane(heard).model)) await source.pass(heard)
+      }
+      continue
+    }
+    const [only] = candidates
+    const model = candidates.length === 1 && only ? readLane(only).model : undefined
+    const direct = only && model !== undefined && options.peerPreference(model) === undefined
+    const planned: [Lane, Slot][] = direct ? [] : await plan(candidates).catch((error: unknown) => (onError(error), []))
+    if (direct)
+      for (let i = maybe.get(only) ?? 1; i > 0; i -= 1) {
+        const slot = slots.acquire(model)
+        if (!slot) break
+        planned.push([only, slot])
+      }
+    await Promise.all(planned.map(([lane, slot]) => takeOne(lane, slot)))
+  }
+  draining.removeEventListener('abort', wake)
+}

@@ -1,0 +1,120 @@
+import { FRAME_BYTES, type Frame } from '@drover/core'
+import type { Keys } from './keys.ts'
+import type { Lease } from './lease.ts'
+import { LINGER_MS, LOG_BYTES } from './limits.ts'
+import type { Scripts } from './scripts.ts'
+
+/** Most frames and characters in one call: an unbounded one would hold Redis and both event loops for its whole length. */
+const CALL_FRAMES = 256
+const CALL_BYTES = 256 * 1024
+/** A call that Redis answered with an error is repeated after this, ms. */
+const RETRY_MS = 200
+
+export interface AppenderOptions {
+  scripts: Scripts
+  keys: Keys
+  base: string
+  /** Told when Redis refuses an append (out of memory, say): the frames are kept and sent again. */
+  onError(error: unknown): void
+}
+
+/**
+ * Sends the frames of all of a worker's jobs. One call is under way at a time; meanwhile all jobs gather, and the next call carries
+ * what they have. So latency is lowest when idle, and batches form by themselves under load. A job's first frame does not wait.
+ */
+export class Appender {
+  #options: AppenderOptions
+  #dirty = new Set<Lease>()
+  #scheduled = false
+  #inFlight = 0
+
+  constructor(options: AppenderOptions) {
+    this.#options = options
+  }
+
+  /** The lease has something to send. */
+  push(lease: Lease): void {
+    this.#dirty.add(lease)
+    if (this.#scheduled || (this.#inFlight > 0 && lease.started)) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
+  }
+
+  drop(lease: Lease): void {
+    this.#dirty.delete(lease)
+  }
+
+  #flush(): void {
+    const keys: string[] = []
+    const args: (string | number)[] = [this.#options.base, LINGER_MS, LOG_BYTES]
+    const sent: Lease[] = []
+    let frames = 0
+    let bytes = 0
+    const busy = this.#inFlight > 0
+    for (const lease of this.#dirty) {
+      if (frames >= CALL_FRAMES || bytes >= CALL_BYTES) break
+      // Only one entry of a job is under way: its numbers then arrive in order whatever is repeated.
+      if (lease.sending || (busy && lease.started)) continue
+      const batch = lease.cut(Math.max(FRAME_BYTES, CALL_BYTES - bytes))
+      this.#dirty.delete(lease)
+      const text = JSON.stringify(batch)
+      const record = batch.at(-1)?.end
+      keys.push(this.#options.keys.job(lease.job.id), this.#options.keys.log(lease.job.id), this.#options.keys.body(lease.job.id))
+      args.push(lease.job.id, lease.attempt, lease.token, lease.next, batch.length, text, record ? JSON.stringify(record) : '')
+      lease.sending = batch
+      sent.push(lease)
+      frames += batch.length
+      bytes += text.length
+    }
+    if (sent.length > 0) void this.#send(keys, args, sent)
+  }
+
+  async #send(keys: string[], args: (string | number)[], sent: Lease[]): Promise<void> {
+    this.#inFlight += 1
+    try {
+      for (;;) {
+        try {
+          const call = this.#options.scripts.append(keys, args) as Promise<(string | number)[]>
+          // Right behind the record, in the same tick: BullMQ's own bookkeeping, which no client waits for.
+          for (const lease of sent) if (lease.sending?.at(-1)?.end) lease.recorded()
+          const answers = await call
+          for (const [i, lease] of sent.entries()) this.#answered(lease, answers[i]!)
+          break
+        } catch (error) {
+          this.#options.onError(error)
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        }
+      }
+    } finally {
+      this.#inFlight -= 1
+      if (this.#dirty.size > 0) this.#flush()
+    }
+  }
+
+  #answered(lease: Lease, answer: string | number): void {
+    const batch = lease.sending ?? []
+    lease.sending = undefined
+    if (answer === 'ok') {
+      lease.next += batch.length
+      lease.stored()
+      if (lease.pending) this.push(lease)
+    } else lease.refused(answer)
+  }
+}
+
+/** Text as frames of at most `FRAME_BYTES`, never cut inside a character. */
+export const toFrames = (text: string, frame: Frame): Frame[] => {
+  if (text.length <= FRAME_BYTES) return text === '' && Object.keys(frame).length > 0 ? [frame] : [{ ...frame, text }]
+  const frames: Frame[] = []
+  for (let from = 0; from < text.length; ) {
+    let to = Math.min(from + FRAME_BYTES, text.length)
+    const last = text.charCodeAt(to - 1)
+    if (to < text.length && last >= 0xd800 && last < 0xdc00) to -= 1
+    frames.push(from === 0 ? { ...frame, text: text.slice(from, to) } : { text: text.slice(from, to) })
+    from = to
+  }
+  return frames
+}

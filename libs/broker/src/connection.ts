@@ -1,0 +1,95 @@
+import { Redis } from 'ioredis'
+import { BrokerError } from '@drover/core'
+
+/**
+ * `redis://`, `rediss://` or `unix:/path/to.sock`.
+ * Commands wait for Redis as long as it takes and are sent again when their reply was lost, so every script is idempotent.
+ */
+export interface ConnectionSettings {
+  url: string
+  /** Test switch: share of script calls that are sent twice, as after a lost reply. 0 to 1. */
+  sendTwice?: number
+}
+
+/** How long a new process waits for Redis before it gives up, ms. */
+const START_TIMEOUT = 5_000
+
+/** @throws BrokerError `broker_unavailable` when Redis does not answer within 5 s, with the reason */
+export const connect = async ({ url, sendTwice = 0 }: ConnectionSettings, name: string): Promise<Redis> => {
+  const settings = {
+    connectionName: name,
+    lazyConnect: true,
+    maxRetriesPerRequest: null,
+    // Redis restarts within tens of milliseconds: look again soon, then at most twice a second.
+    retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times - 1, 5), 500) * (0.75 + Math.random() / 2),
+  }
+  const redis = url.startsWith('unix:') ? new Redis({ ...settings, path: url.slice('unix:'.length) }) : new Redis(url, settings)
+  let last: Error | undefined
+  // Without a listener a connection error ends the process; each one is seen again by the commands that wait.
+  redis.on('error', (error: Error) => (last = error))
+  const timer = setTimeout(() => redis.disconnect(), START_TIMEOUT)
+  try {
+    redis.connect().catch(() => undefined)
+    await new Promise<void>((resolve, reject) => {
+      redis.once('ready', resolve)
+      redis.once('end', () => reject(last))
+      redis.once('error', (error: Error) => {
+        if (/WRONGPASS|NOAUTH|NOPERM/.test(error.message)) reject(error)
+      })
+    })
+  } catch (cause) {
+    redis.disconnect()
+    const reason = cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : 'no answer'
+    throw new BrokerError('broker_unavailable', `Redis at ${withoutSecrets(url)} cannot be used: ${reason}`, { cause })
+  } finally {
+    clearTimeout(timer)
+  }
+  if (sendTwice > 0) sendScriptsTwice(redis, sendTwice)
+  return redis
+}
+
+/** A URL as it may be shown. */
+export const withoutSecrets = (url: string): string => url.replace(/\/\/[^@/]*@/, '//…@')
+
+/** Every script call is, by chance, preceded by its own double: what a client library does when a reply was lost. */
+const sendScriptsTwice = (redis: Redis, share: number): void => {
+  const send = redis.sendCommand.bind(redis)
+  redis.sendCommand = (command, ...rest) => {
+    if (/^eval/i.test(command.name) && Math.random() < share) void redis.call(command.name, ...(command.args as string[])).catch(() => undefined)
+    return send(command, ...rest)
+  }
+}
+
+/**
+ * Milliseconds since this connection came up, 0 while it is down. Just after Redis was away, signs of life that depend on
+ * others are missing for no fault of theirs: whoever judges by absence first waits until everybody could have spoken.
+ */
+export const upFor = (redis: Redis): (() => number) => {
+  let since = redis.status === 'ready' ? performance.now() : undefined
+  redis.on('ready', () => (since = performance.now()))
+  redis.on('close', () => (since = undefined))
+  return () => (since === undefined ? 0 : performance.now() - since)
+}
+
+/** Long enough up to judge others by their silence, ms. */
+export const JUDGE_AFTER_MS = 5_000
+
+export interface RedisFacts {
+  version: string
+  appendOnly: boolean
+  evicts: boolean
+}
+
+/**
+ * What must be known of a Redis before jobs are trusted to it.
+ * @throws BrokerError `internal` when it evicts keys, unless `allowEviction`: jobs would vanish silently
+ */
+export const checkRedis = async (redis: Redis, { allowEviction = false } = {}): Promise<RedisFacts> => {
+  const info = await redis.info()
+  const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
+  const policy = field('maxmemory_policy')
+  const facts = { version: field('redis_version'), appendOnly: field('aof_enabled') === '1', evicts: policy !== 'noeviction' }
+  if (facts.evicts && !allowEviction)
+    throw new BrokerError('internal', `Redis evicts keys (maxmemory-policy ${policy}), so jobs could vanish: set it to noeviction, or start with --allow-eviction`)
+  return facts
+}

@@ -1,0 +1,192 @@
+import { BrokerError, toErrorInfo, WIRE_VERSION, type Frame, type Job, type JobId } from '@drover/core'
+import type { Redis } from 'ioredis'
+import { newJobId } from './ids.ts'
+import { laneOf, type Keys, type Lane } from './keys.ts'
+import type { Lanes } from './lanes.ts'
+import { Follow } from './follow.ts'
+import { LINGER_MS } from './limits.ts'
+import type { Scripts } from './scripts.ts'
+
+/** What a request brings; the rest of a `Job` is made here. */
+export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'class' | 'stream' | 'slots'> {
+  /** The client's request, JSON text. */
+  body: string
+  /** Wanted even when nobody follows. */
+  background?: boolean
+  /** From submit to the end at the latest, ms. */
+  timeoutMs: number
+}
+
+/** Receives a job's frames: in order, without gap or repeat, from the first. After `end`, or after `lost`, nothing comes. */
+export interface FrameSink {
+  frame(frame: Frame, attempt: number): void
+  /** Nothing more can be learnt of the job. */
+  lost(error: BrokerError): void
+}
+
+export interface GatewayBrokerOptions {
+  id: string
+  redis: Redis
+  subscriber: Redis
+  keys: Keys
+  base: string
+  lanes: Lanes
+  scripts: Scripts
+  /** Most jobs that may wait in one lane. */
+  laneLimit: number
+}
+
+/** Bodies above this lie beside the job: in BullMQ's data a large one costs every script that touches the job. */
+const INLINE_BODY = 10_000
+/** A submit that Redis has not answered by then is refused, ms. */
+const SUBMIT_TIMEOUT_MS = 2_000
+/** Redis may be away this long before submits are refused at once, ms. */
+const OUTAGE_MS = 1_000
+/** The keys of a job outlive its deadline by this, ms. */
+const MARGIN_MS = 60_000
+/** How often silent jobs are asked after, ms. */
+const POLL_MS = 1_000
+const POLL_BATCH = 200
+
+interface Message {
+  job: JobId
+  attempt: number
+  first: number
+  frames: Frame[]
+}
+
+/** What a gateway says to Redis about jobs: submit, follow, leave. One command connection, one subscriber. */
+export class GatewayBroker {
+  readonly id: string
+  #options: GatewayBrokerOptions
+  #follows = new Map<JobId, Follow>()
+  /** Lanes that were nearly full at the last look: there a job is admitted before it is added, at the price of a round trip. */
+  #tight = new Set<Lane>()
+  #downSince: number | undefined
+  #poll: NodeJS.Timeout
+
+  constructor(options: GatewayBrokerOptions) {
+    this.id = options.id
+    this.#options = options
+    options.redis.on('close', () => (this.#downSince ??= performance.now()))
+    options.redis.on('ready', () => (this.#downSince = undefined))
+    options.subscriber.on('message', (_channel: string, text: string) => this.#receive(text))
+    // What was published while the subscriber was away is only in the logs.
+    options.subscriber.on('ready', () => void this.#lookAfter(0))
+    this.#poll = setInterval(() => void this.#lookAfter(2 * POLL_MS), POLL_MS)
+  }
+
+  async listen(): Promise<void> {
+    await this.#options.subscriber.subscribe(this.#options.keys.replies(this.id))
+  }
+
+  /** Jobs that this gateway follows. */
+  get following(): number {
+    return this.#follows.size
+  }
+
+  /**
+   * Puts a job on its lane and follows it; `sink` may be called before this returns, and is told nothing before `named`.
+   * @throws BrokerError `queue_full`, `broker_unavailable`; then nothing was accepted
+   */
+  async submit(submission: Submission, sink: FrameSink, named?: (id: JobId) => void): Promise<Follow> {
+    const { keys, scripts, lanes, laneLimit } = this.#options
+    if (this.#downSince !== undefined && performance.now() - this.#downSince > OUTAGE_MS) throw unavailable()
+    const { body, background = false, timeoutMs, ...rest } = submission
+    const id = newJobId()
+    named?.(id)
+    const lane = laneOf(submission.model, submission.class)
+    const beside = body.length > INLINE_BODY
+    const job: Job = { v: WIRE_VERSION, id, ...rest, body: beside ? { beside: true } : { inline: body } }
+    const follow = new Follow(id, lane, sink, this)
+    this.#follows.set(id, follow)
+    try {
+      // Both in one tick, ours first: a job that BullMQ knows and we do not is dropped by `begin`, the other way round it would hang.
+      const admitted = scripts.submit(
+        [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, keys.ofLane(lane, 'prioritized'), keys.ofLane(lane, 'wait'), keys.ofLane(lane, 'meta')],
+        [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS],
+      ) as Promise<[0 | 1, number]>
+      const [accepted, depth] = this.#tight.has(lane)
+        ? await inTime(admitted.then(async (answer) => (answer[0] === 1 && (await lanes.add(lane, id, JSON.stringify(job))), answer)))
+        : (await inTime(Promise.all([admitted, lanes.add(lane, id, JSON.stringify(job))])))[0]
+      if (depth > laneLimit * 0.9) this.#tight.add(lane)
+      else this.#tight.delete(lane)
+      if (accepted === 1) return follow
+      void lanes.remove(lane, id).catch(() => undefined)
+      throw new BrokerError('queue_full', 'server busy, please try again.  maximum pending requests exceeded')
+    } catch (error) {
+      this.#follows.delete(id)
+      // What was sent may still arrive. This comes behind it, on the same connection.
+      if (!(error instanceof BrokerError && error.code === 'queue_full')) void this.#settle(id, lane, 'cancelled', '', this.id).catch(() => undefined)
+      throw error instanceof BrokerError ? error : unavailable(error)
+    }
+  }
+
+  /** The client no longer wants the job: when nobody else does, it ends as cancelled, and its engine is stopped. */
+  async leave(follow: Follow): Promise<void> {
+    if (this.#follows.delete(follow.id)) await this.#settle(follow.id, follow.lane, 'cancelled', '', this.id)
+  }
+
+  /** Ends a job from outside. */
+  async fail(follow: Follow, error: BrokerError): Promise<void> {
+    await this.#settle(follow.id, follow.lane, 'failed', JSON.stringify(toErrorInfo(error)), '')
+  }
+
+  async #settle(id: JobId, lane: Lane, outcome: 'cancelled' | 'failed', error: string, leaver: string): Promise<void> {
+    const { keys, scripts, lanes, base } = this.#options
+    const [answer, attempts] = (await scripts.settle([keys.job(id)], [base, LINGER_MS, id, outcome, error, leaver])) as [string, number?]
+    if (answer === 'settled' && attempts === 0) await lanes.remove(lane, id)
+  }
+
+  /** @internal for `Follow` */
+  done(id: JobId): void {
+    this.#follows.delete(id)
+  }
+
+  /** @internal for `Follow` */
+  read(id: JobId, from: number, entries: number): Promise<unknown> {
+    return this.#options.scripts.read([this.#options.keys.job(id), this.#options.keys.log(id)], [from, entries])
+  }
+
+  #receive(text: string): void {
+    for (const { job, attempt, first, frames } of JSON.parse(text) as Message[]) {
+      const follow = this.#follows.get(job)
+      if (follow) follow.receive(first, attempt, frames)
+      else void this.#forget(job).catch(() => undefined)
+    }
+  }
+
+  /** A job that nobody here serves any more: stop being told of it. */
+  async #forget(job: JobId): Promise<void> {
+    const { scripts, keys, base } = this.#options
+    await scripts.settle([keys.job(job)], [base, LINGER_MS, job, 'cancelled', '', this.id])
+  }
+
+  /** The truth behind the notifications: how far are the jobs that have been silent for so long? */
+  async #lookAfter(silentMs: number): Promise<void> {
+    const now = performance.now()
+    const silent = [...this.#follows.values()].filter((follow) => now - follow.heard >= silentMs)
+    for (let i = 0; i < silent.length; i += POLL_BATCH) {
+      const batch = silent.slice(i, i + POLL_BATCH)
+      const numbers = (await this.#options.scripts.progress(batch.map(({ id }) => this.#options.keys.job(id)), []).catch(() => [])) as number[]
+      for (const [index, next] of numbers.entries()) batch[index]!.known(next)
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#poll)
+  }
+}
+
+const unavailable = (cause?: unknown) =>
+  new BrokerError('broker_unavailable', 'the job queue cannot be reached, please try again', { cause })
+
+const inTime = async <T>(work: Promise<T>): Promise<T> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(unavailable()), SUBMIT_TIMEOUT_MS)))
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,48 @@
+import type { JobClass, JobId, ModelName } from '@drover/core'
+
+/** Every Redis key and channel, one line each: type, lifetime, and the trap if there is one. No key is built anywhere else. */
+export const keys = (prefix: string) => ({
+  /** Prefix of BullMQ's own keys: `<lanePrefix>:<lane>:wait` and so on. */
+  lanePrefix: `${prefix}:lane`,
+  /** A key of BullMQ's for a lane: `marker`, `prioritized`, `wait`, `active`, `stalled`, `meta`, or `<job>:lock`. */
+  ofLane: (lane: Lane, name: string) => `${prefix}:lane:${lane}:${name}`,
+  /** Set, for ever: every lane that ever had a job. */
+  lanes: `${prefix}:lanes`,
+  /** Sorted set of job ids by deadline (epoch ms by Redis' clock); a member goes when its job ends. */
+  deadlines: `${prefix}:deadlines`,
+  /** Hash, until a while after the end: its fields are listed in `lua/job.lua`. */
+  job: (job: JobId) => `${prefix}:job:${job}`,
+  /** Stream of frames, same lifetime. The truth behind the pub/sub channel, which may lose messages. Never trimmed while live. */
+  log: (job: JobId) => `${prefix}:job:${job}:log`,
+  /** String, until the end: a body too large for the envelope. */
+  body: (job: JobId) => `${prefix}:job:${job}:body`,
+  /** Sorted set of node ids by last heartbeat (epoch ms by Redis' clock). */
+  nodes: `${prefix}:nodes`,
+  /** Hash (instance, record as JSON), 4 s: a node as it shows itself. */
+  node: (node: string) => `${prefix}:node:${node}`,
+  /** Hash (instance, record as JSON), 4 s: the word of a living gateway. Jobs whose followers have all lost theirs are unwanted. */
+  gateway: (gateway: string) => `${prefix}:gateway:${gateway}`,
+  /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
+  wake: (node: string) => `${prefix}:wake:${node}`,
+  /** String, 1 s: whose turn it is to look for stalled jobs and passed deadlines. */
+  sweep: `${prefix}:sweep`,
+  /** Channel: frames for the jobs that a gateway follows. */
+  replies: (gateway: string) => `${prefix}:replies:${gateway}`,
+  /** Channel: cancels for a node. */
+  control: (node: string) => `${prefix}:control:${node}`,
+})
+export type Keys = ReturnType<typeof keys>
+
+/** Default of every `prefix`; the braces keep all keys in one slot of a cluster. */
+export const DEFAULT_PREFIX = '{drover}'
+
+/** Name of a BullMQ queue whose jobs are interchangeable for any worker that serves it. BullMQ refuses colons and model names have one. */
+export type Lane = string & { readonly lane: unique symbol }
+
+export const laneOf = (model: ModelName, jobClass: JobClass): Lane => `${encodeURIComponent(model)}~${jobClass}` as Lane
+
+/** What a lane's name says. */
+export const readLane = (lane: Lane): { model: ModelName; class: JobClass } => {
+  const cut = lane.lastIndexOf('~')
+  return { model: decodeURIComponent(lane.slice(0, cut)) as ModelName, class: lane.slice(cut + 1) as JobClass }
+}

@@ -1,0 +1,6 @@
+/** An ended job's record and log stay this long for a plain request, ms: a reader that lost its connection finds the end. */
+export const LINGER_MS = 60_000
+/** Most bytes of one job's log; a longer answer ends with an honest error. */
+export const LOG_BYTES = 16 * 1024 * 1024
+/** Counted starts of one job. */
+export const MAX_STARTS = 3

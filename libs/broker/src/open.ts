@@ -1,0 +1,95 @@
+import { randomBytes } from 'node:crypto'
+import { checkRedis, connect, type ConnectionSettings, type RedisFacts } from './connection.ts'
+import { GatewayBroker } from './gateway.ts'
+import { DEFAULT_PREFIX, keys } from './keys.ts'
+import { Lanes } from './lanes.ts'
+import { Registry } from './registry.ts'
+import { scripts } from './scripts.ts'
+import { sweeper } from './sweeper.ts'
+import { WorkerBroker } from './worker.ts'
+
+export interface BrokerSettings extends ConnectionSettings {
+  prefix?: string
+  allowEviction?: boolean
+  onError(error: unknown): void
+  onRecovered?(lane: string, jobs: string[]): void
+}
+
+const common = async (settings: BrokerSettings, name: string) => {
+  const base = settings.prefix ?? DEFAULT_PREFIX
+  const redis = await connect(settings, name)
+  const facts: RedisFacts = await checkRedis(redis, settings)
+  const named = keys(base)
+  const lanes = new Lanes(redis, named)
+  await lanes.ready()
+  const defined = scripts(redis)
+  const instance = randomBytes(12).toString('base64url')
+  return { base, redis, facts, instance, parts: { redis, keys: named, base, lanes, scripts: defined, onError: settings.onError } }
+}
+
+/** Everything a gateway needs of Redis. @throws BrokerError when Redis cannot be reached or must not be used */
+export const openGateway = async (id: string, { laneLimit, ...settings }: BrokerSettings & { laneLimit: number }) => {
+  const { redis, facts, instance, parts } = await common(settings, `drover-gateway-${id}`)
+  const subscriber = await connect({ url: settings.url }, `drover-gateway-${id}-replies`)
+  const registry = new Registry(parts)
+  const jobs = new GatewayBroker({ ...parts, id, subscriber, laneLimit })
+  await registry.gatewayLives(id, instance)
+  await jobs.listen()
+  const beat = () => void registry.gatewayLives(id, instance).catch(settings.onError)
+  redis.on('ready', beat)
+  const heartbeat = setInterval(beat, 1_000)
+  const sweeping = sweeper({ ...parts, id, ...(settings.onRecovered && { onRecovered: settings.onRecovered }) })
+  return {
+    facts,
+    jobs,
+    registry,
+    lanes: parts.lanes,
+    /** Depths of all lanes. */
+    depths: async () => {
+      const names = (await redis.smembers(parts.keys.lanes)) as Parameters<typeof parts.keys.ofLane>[0][]
+      if (names.length === 0) return []
+      const list = names.flatMap((lane) => [parts.keys.ofLane(lane, 'prioritized'), parts.keys.ofLane(lane, 'wait'), parts.keys.ofLane(lane, 'active')])
+      const numbers = (await parts.scripts.view(list, [parts.base])) as number[]
+      return names.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]! }))
+    },
+    ping: async () => void (await redis.ping()),
+    get up() {
+      return redis.status === 'ready'
+    },
+    async close() {
+      clearInterval(heartbeat)
+      sweeping.stop()
+      jobs.close()
+      if (redis.status === 'ready') await registry.leave('gateway', id).catch(() => undefined)
+      subscriber.disconnect()
+      redis.disconnect()
+    },
+  }
+}
+export type GatewayConnection = Awaited<ReturnType<typeof openGateway>>
+
+/** Everything a worker needs of Redis. @throws BrokerError when Redis cannot be reached or must not be used */
+export const openWorker = async (node: string, settings: BrokerSettings) => {
+  const { redis, facts, instance, parts } = await common(settings, `drover-worker-${node}`)
+  const subscriber = await connect({ url: settings.url }, `drover-worker-${node}-control`)
+  const blocking = await connect({ url: settings.url }, `drover-worker-${node}-wait`)
+  const registry = new Registry(parts)
+  const jobs = new WorkerBroker({ ...parts, node, instance, subscriber, blocking })
+  await jobs.listen()
+  const sweeping = sweeper({ ...parts, id: node, ...(settings.onRecovered && { onRecovered: settings.onRecovered }) })
+  return {
+    facts,
+    instance,
+    jobs,
+    registry,
+    /** Runs whenever the connection comes back. */
+    onReady: (then: () => void) => void redis.on('ready', then),
+    async close() {
+      sweeping.stop()
+      jobs.close()
+      if (redis.status === 'ready') await registry.leave('node', node).catch(() => undefined)
+      for (const connection of [blocking, subscriber, redis]) connection.disconnect()
+    },
+  }
+}
+export type WorkerConnection = Awaited<ReturnType<typeof openWorker>>

@@ -1,0 +1,75 @@
+import { NODE_TTL_MS, NodeRecord } from '@drover/core'
+import type { Redis } from 'ioredis'
+import { JUDGE_AFTER_MS, upFor } from './connection.ts'
+import type { Keys } from './keys.ts'
+import type { Scripts } from './scripts.ts'
+
+/** Gateways are given longer than nodes: their silence ends other people's jobs. */
+export const GATEWAY_TTL_MS = 10_000
+
+export interface RegistryOptions {
+  redis: Redis
+  keys: Keys
+  base: string
+  scripts: Scripts
+}
+
+/** Signs of life, given and read. */
+export class Registry {
+  #options: RegistryOptions
+  #sent = new Map<string, string>()
+  #known = new Map<string, { text: string; record: NodeRecord }>()
+  #up: () => number
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+    this.#up = upFor(options.redis)
+  }
+
+  /** Tells the others of this node. False: another living process has its name. Sends the record only when it has changed. */
+  async nodeLives(record: NodeRecord, instance: string): Promise<boolean> {
+    const { keys } = this.#options
+    return this.#beat(keys.node(record.id), keys.nodes, record.id, instance, NODE_TTL_MS, JSON.stringify(record))
+  }
+
+  async gatewayLives(id: string, instance: string): Promise<boolean> {
+    const key = this.#options.keys.gateway(id)
+    return this.#beat(key, key, id, instance, GATEWAY_TTL_MS, '{}')
+  }
+
+  async #beat(key: string, index: string, id: string, instance: string, ttl: number, text: string): Promise<boolean> {
+    const changed = this.#sent.get(key) !== text
+    let answer = await this.#options.scripts.heartbeat([key, index], [id, instance, ttl, changed ? text : ''])
+    if (answer === 0) answer = await this.#options.scripts.heartbeat([key, index], [id, instance, ttl, text])
+    if (answer === -1) return false
+    this.#sent.set(key, text)
+    return true
+  }
+
+  /** This process says goodbye, so that nobody waits for its silence. A name that is another's is left alone. */
+  async leave(kind: 'node' | 'gateway', id: string): Promise<void> {
+    const { redis, keys } = this.#options
+    const key = kind === 'node' ? keys.node(id) : keys.gateway(id)
+    if (this.#sent.delete(key)) await redis.del(key)
+  }
+
+  /** All living nodes. Just after Redis was away, those that were known stay: they have not had time to speak. */
+  async nodes(): Promise<NodeRecord[]> {
+    const texts = (await this.#options.scripts.nodes([this.#options.keys.nodes], [this.#options.base])) as string[]
+    const seen = new Map<string, { text: string; record: NodeRecord }>()
+    const parsed = new Map([...this.#known.values()].map((known) => [known.text, known]))
+    for (const text of texts) {
+      const known = parsed.get(text) ?? read(text)
+      if (known) seen.set(known.record.id, known)
+    }
+    if (this.#up() < JUDGE_AFTER_MS) for (const [id, known] of this.#known) if (!seen.has(id)) seen.set(id, known)
+    this.#known = seen
+    return [...seen.values()].map(({ record }) => record)
+  }
+}
+
+/** A record of a version that this process cannot read is as good as none. */
+const read = (text: string): { text: string; record: NodeRecord } | undefined => {
+  const parsed = NodeRecord.safeParse(JSON.parse(text))
+  return parsed.success ? { text, record: parsed.data } : undefined
+}

@@ -1,0 +1,214 @@
+import { BrokerError, Job, toErrorInfo, type JobId } from '@drover/core'
+import type { Redis } from 'ioredis'
+import { Appender } from './appender.ts'
+import { JUDGE_AFTER_MS, upFor } from './connection.ts'
+import type { Keys, Lane } from './keys.ts'
+import { LOCK_MS, type Lanes } from './lanes.ts'
+import { Lease } from './lease.ts'
+import { LINGER_MS, MAX_STARTS } from './limits.ts'
+import type { Scripts } from './scripts.ts'
+
+/** All leases of a worker are renewed this often: three times in a lock's life. */
+const RENEW_MS = 800
+const RENEW_BATCH = 64
+
+export interface WorkerBrokerOptions {
+  node: string
+  /** Unguessable, one a process: lease tokens start with it. */
+  instance: string
+  redis: Redis
+  subscriber: Redis
+  /** Blocked most of the time, in `wait`. */
+  blocking: Redis
+  keys: Keys
+  base: string
+  lanes: Lanes
+  scripts: Scripts
+  onError(error: unknown): void
+}
+
+/** What waits in a lane. */
+export interface LaneView {
+  lane: Lane
+  waiting: number
+  /** ms that the job at its head has waited. */
+  headAge: number
+  running: number
+}
+
+const exhausted = JSON.stringify(toErrorInfo(new BrokerError('attempts_exhausted', `the job was started ${MAX_STARTS} times and its node was lost each time`)))
+export const deadlineError = JSON.stringify(toErrorInfo(new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')))
+
+/** What a worker says to Redis about jobs: wait, take, renew. Three connections whatever the number of lanes. */
+export class WorkerBroker {
+  #options: WorkerBrokerOptions
+  #leases = new Map<JobId, Lease>()
+  #appender: Appender
+  #tokens = 0
+  #renewing = false
+  #timer: NodeJS.Timeout
+  #up: () => number
+
+  constructor(options: WorkerBrokerOptions) {
+    this.#options = options
+    this.#up = upFor(options.redis)
+    this.#appender = new Appender(options)
+    this.#timer = setInterval(() => void this.#renew(), RENEW_MS)
+    // After an outage locks may be about to run out, or have: the first thing to do is to hold on to them.
+    options.redis.on('ready', () => void this.#renew())
+    options.subscriber.on('message', (_channel: string, text: string) => {
+      const { ended } = JSON.parse(text) as { ended: JobId }
+      const lease = this.#leases.get(ended)
+      if (lease) this.#gone(lease)
+    })
+  }
+
+  async listen(): Promise<void> {
+    await this.#options.subscriber.subscribe(this.#options.keys.control(this.#options.node))
+  }
+
+  get leases(): Iterable<Lease> {
+    return this.#leases.values()
+  }
+
+  /** Resolves when no lease is held. */
+  async idle(): Promise<void> {
+    while (this.#leases.size > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+
+  /**
+   * Takes the next job of a lane and begins an attempt.
+   * @returns the lease; `empty`: nothing waits there; `again`: what was there needed no attempt (it had ended, nobody wants it)
+   */
+  async take(lane: Lane): Promise<Lease | 'empty' | 'again'> {
+    const { lanes, scripts, keys, base, node, instance } = this.#options
+    this.#tokens += 1
+    const token = `${instance}.${this.#tokens.toString(36)}`
+    const taken = await lanes.take(lane, token)
+    if (!taken) return 'empty'
+    const id = taken.id
+    const begun = (await scripts.begin(
+      [keys.job(id), keys.ofLane(lane, `${id}:lock`), keys.body(id)],
+      [base, LINGER_MS, id, token, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
+    )) as ['begun', number, number, number, string, number] | ['gone' | 'ended' | 'lost']
+    if (begun[0] !== 'begun') {
+      if (begun[0] !== 'lost') await lanes.finish(lane, id, token)
+      return 'again'
+    }
+    const [, attempt, next, remainingMs, beside, starts] = begun
+    let job: Job
+    try {
+      job = Job.parse(JSON.parse(taken.data))
+    } catch (cause) {
+      const error = new BrokerError('internal', 'the job was written by a version of Drover that this worker cannot read', { cause })
+      await scripts.settle([keys.job(id)], [base, LINGER_MS, id, 'failed', JSON.stringify(toErrorInfo(error)), ''])
+      await lanes.finish(lane, id, token)
+      this.#options.onError(error)
+      return 'again'
+    }
+    const body = 'inline' in job.body ? job.body.inline : beside
+    const lease = new Lease(
+      { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS },
+      {
+        appender: this.#appender,
+        finish: () => void lanes.finish(lane, id, token).catch(this.#options.onError),
+        release: async (_lease, counted, error) => {
+          const info = error ? JSON.stringify(toErrorInfo(error)) : ''
+          const released = await scripts.release([keys.job(id)], [attempt, token, counted ? 1 : 0, info])
+          if (released === 1) await lanes.giveBack(lane, id, token)
+        },
+        over: () => void this.#leases.delete(id),
+      },
+    )
+    this.#leases.set(id, lease)
+    return lease
+  }
+
+  /** Depth and head age of lanes, in one call. */
+  async view(lanes: readonly Lane[]): Promise<LaneView[]> {
+    const { scripts, keys, base } = this.#options
+    if (lanes.length === 0) return []
+    const names = lanes.flatMap((lane) => [keys.ofLane(lane, 'prioritized'), keys.ofLane(lane, 'wait'), keys.ofLane(lane, 'active')])
+    const numbers = (await scripts.view(names, [base])) as number[]
+    return lanes.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]! }))
+  }
+
+  /**
+   * Waits until one of these lanes may have a job.
+   * @returns the lane; `woken`: this node's own wake key was hit; `unsure`: nothing was heard for a while, so any may have one
+   */
+  async wait(lanes: readonly Lane[]): Promise<Lane | 'woken' | 'unsure'> {
+    const { keys, blocking, node } = this.#options
+    const markers = new Map<string, Lane>(lanes.map((lane) => [keys.ofLane(lane, 'marker'), lane]))
+    // A reconnect can leave a blocking read that never settles: then the connection is made anew.
+    const watchdog = setTimeout(() => blocking.disconnect(true), WAIT_S * 1000 + 3_000)
+    try {
+      const hit = await blocking.bzpopmin(keys.wake(node), ...markers.keys(), WAIT_S)
+      if (!hit) return 'unsure'
+      return markers.get(hit[0]) ?? 'woken'
+    } catch (error) {
+      this.#options.onError(error)
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      return 'unsure'
+    } finally {
+      clearTimeout(watchdog)
+    }
+  }
+
+  /** Ends this node's own `wait`: a slot is free, the inventory has changed, a drain has begun. */
+  wake(): void {
+    const { redis, keys, node } = this.#options
+    void redis.zadd(keys.wake(node), 0, '0').catch(this.#options.onError)
+  }
+
+  /** Puts back the marker of a lane whose wake-up this worker cannot use, so that another hears it. */
+  async pass(lane: Lane): Promise<void> {
+    await this.#options.lanes.mark(lane)
+  }
+
+  get #mayJudge(): 0 | 1 {
+    return this.#up() >= JUDGE_AFTER_MS ? 1 : 0
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#renewing) return
+    this.#renewing = true
+    const { scripts, keys, base } = this.#options
+    try {
+      const leases = [...this.#leases.values()]
+      for (let i = 0; i < leases.length; i += RENEW_BATCH) {
+        const batch = leases.slice(i, i + RENEW_BATCH)
+        const names = batch.flatMap(({ job, lane }) => [
+          keys.job(job.id),
+          keys.ofLane(lane, `${job.id}:lock`),
+          keys.ofLane(lane, 'stalled'),
+          keys.ofLane(lane, 'active'),
+        ])
+        const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token }) => [job.id, token])])) as string[]
+        for (const [n, lease] of batch.entries()) {
+          if (answers[n] === 'ended') this.#gone(lease)
+          else if (answers[n] === 'lost') lease.abort({ kind: 'lost' })
+          else if (answers[n] === 'unwanted') lease.abort({ kind: 'cancelled' })
+        }
+      }
+    } catch (error) {
+      this.#options.onError(error)
+    } finally {
+      this.#renewing = false
+    }
+  }
+
+  /** The job has its record, not from this attempt. */
+  #gone(lease: Lease): void {
+    if (lease.signal.aborted) return
+    lease.abort({ kind: 'lost' })
+    void this.#options.lanes.finish(lease.lane, lease.job.id, lease.token).catch(this.#options.onError)
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+}
+
+/** Longest wait for a marker before all lanes are looked at, s: a node that died between pop and take has swallowed one. */
+const WAIT_S = 1
