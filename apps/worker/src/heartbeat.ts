@@ -1,13 +1,13 @@
 import type { WorkerConnection } from '@drover/broker'
 import { slotsFor, WIRE_VERSION, type ModelName, type NodeRecord } from '@drover/core'
-import { machineMemory, type Gpu } from '@drover/engines'
+import { machineMemory } from '@drover/engines'
 import type { Slots } from './slots.ts'
 
 export interface HeartbeatOptions {
   connection: WorkerConnection
   slots: Slots
   facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'>
-  gpus(): Gpu[]
+  gpus(): NodeRecord['gpus']
   draining: AbortSignal
   /** Another living worker has this node's name. */
   onTaken(): void
@@ -56,18 +56,19 @@ export const heartbeat = ({ connection, slots, facts, gpus, draining, onTaken, o
     anyPrefers = nodes.some(({ preference }) => preference > facts.preference)
     if (!anyPrefers) peers = []
   }
-  connection.onReady(() => void beat())
-  const timers = [setInterval(() => void beat(), BEAT_MS), setInterval(() => void look(), 10 * BEAT_MS)]
+  const timers: NodeJS.Timeout[] = []
 
   return {
     /** First word, and the first look at the others. False: the name is taken. */
     async start(): Promise<boolean> {
-      const alone = await registry.nodeLives(record(), instance)
+      if (!(await registry.nodeLives(record(), instance))) return false
       await look()
-      await beat()
-      return alone
+      connection.onReady(() => void beat())
+      timers.push(setInterval(() => void beat(), BEAT_MS), setInterval(() => void look(), 10 * BEAT_MS))
+      return true
     },
-    beat,
+    /** Says now what has changed. Before `start` nothing is said. */
+    beat: async () => void (timers.length > 0 && (await beat())),
     /** Best preference among the other nodes with a free slot for the model. */
     peerPreference(model: ModelName): number | undefined {
       let best: number | undefined

@@ -1,6 +1,6 @@
 import { openWorker, type Lease } from '@drover/broker'
-import { BrokerError } from '@drover/core'
-import { findEngines, gpus, OLLAMA_PORTS, type Engine, type Gpu } from '@drover/engines'
+import { BrokerError, type NodeRecord } from '@drover/core'
+import { findEngines, OLLAMA_PORTS, readGpus, type Engine } from '@drover/engines'
 import { createLog, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
 import { runAttempt } from './attempt.ts'
 import { workerConfig } from './config.ts'
@@ -37,12 +37,23 @@ runMain(async () => {
 
   const slots = new Slots()
   const engines = new Map<string, Engine>()
+  let cards: NodeRecord['gpus'] = []
+  const labels = Object.fromEntries(config.label.map((label) => [label.slice(0, label.indexOf('=')), label.slice(label.indexOf('=') + 1)]))
+  const alive = heartbeat({
+    connection,
+    slots,
+    facts: { id: config.node, version: VERSION, labels, preference: config.preference, startedAt: Date.now() },
+    gpus: () => cards,
+    draining: stopping.signal,
+    onTaken: () => log.error({ node: config.node }, 'another worker has this node’s name'),
+    onError,
+  })
   const stock = inventory({
     slots,
     onChange: (engine, view, reason) => {
       if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
       else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
-      void alive?.beat()
+      void alive.beat()
       connection.jobs.wake()
     },
   })
@@ -66,21 +77,10 @@ runMain(async () => {
     await Promise.all(found.engines.map((engine) => stock.add(engine)))
   }
 
-  let cards: Gpu[] = []
-  const lookAtGpus = async () => (cards = await gpus())
+  const lookAtGpus = async () => (cards = await readGpus())
   await Promise.all([search(), lookAtGpus()])
   const timers = [setInterval(() => void search().catch(onError), SEARCH_MS), setInterval(() => void lookAtGpus().catch(onError), GPU_MS)]
 
-  const labels = Object.fromEntries(config.label.map((label) => [label.slice(0, label.indexOf('=')), label.slice(label.indexOf('=') + 1)]))
-  const alive = heartbeat({
-    connection,
-    slots,
-    facts: { id: config.node, version: VERSION, labels, preference: config.preference, startedAt: Date.now() },
-    gpus: () => cards,
-    draining: stopping.signal,
-    onTaken: () => log.error({ node: config.node }, 'another worker has this node’s name'),
-    onError,
-  })
   for (let tries = 1; !(await alive.start()); tries += 1) {
     if (tries === NAME_TRIES) throw new ExitError(`a living worker is called ${config.node} already: give this one another name with --node`)
     await new Promise((resolve) => setTimeout(resolve, 1_000))

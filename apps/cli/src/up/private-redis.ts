@@ -1,0 +1,65 @@
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EXIT, ExitError } from '@drover/service'
+import { PROJECT } from '../project.ts'
+import { socketPath } from './data-folder.ts'
+import { askRedis } from './redis-probe.ts'
+
+const PROGRAMS = ['valkey-server', 'redis-server']
+
+const executable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The Redis program: the one named, else from the search path, else the one that the set-up has put into the project. */
+export const findRedis = (named: string | undefined, searchPath: string): string => {
+  if (named !== undefined) {
+    if (executable(named)) return named
+    throw new ExitError(`${named} is no program that can be run: correct --redis-server`)
+  }
+  const folders = [...searchPath.split(delimiter).filter(Boolean), join(PROJECT, '.drover/redis/bin')]
+  const found = folders.flatMap((folder) => PROGRAMS.map((program) => join(folder, program))).find(executable)
+  if (found !== undefined) return found
+  throw new ExitError('no Redis found: install redis-server or valkey-server, or name a running one with --redis-url or REDIS_URL')
+}
+
+/** How the guard is told to run a private Redis: reached by a socket of the owner alone, every write kept, nothing evicted. */
+export const privateRedis = (program: string, data: string): { url: string; socket: string; file: string; args: string[] } => {
+  const socket = socketPath(data, 'redis.sock')
+  const folder = join(data, 'redis')
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const settings = {
+    port: '0',
+    unixsocket: socket,
+    unixsocketperm: '700',
+    dir: folder,
+    appendonly: 'yes',
+    appendfsync: 'everysec',
+    save: '',
+    'maxmemory-policy': 'noeviction',
+    loglevel: 'warning',
+  }
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+  return { url: `unix:${socket}`, socket, file: fileURLToPath(new URL('redis-guard.ts', import.meta.url)), args: [socket, program, ...args] }
+}
+
+/** Waits until Redis takes commands; reading a large file back takes a while, and `onLoading` hears of it once. */
+export const redisReady = async (socket: string, signal: AbortSignal, onLoading: () => void): Promise<void> => {
+  const silentUntil = performance.now() + 20_000
+  let told = false
+  for (;;) {
+    const answer = await askRedis(socket, 'PING')
+    if (answer === '+PONG') return
+    if (answer?.startsWith('-LOADING') && !told) onLoading()
+    told ||= answer?.startsWith('-LOADING') ?? false
+    if (!told && performance.now() > silentUntil) throw new ExitError(`Redis does not answer on ${socket}`, EXIT.failed)
+    await sleep(50, undefined, { signal })
+  }
+}
