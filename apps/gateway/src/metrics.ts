@@ -33,19 +33,23 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
   })
   const promptTokens = new Counter({ ...named('prompt_tokens_total', 'Tokens read by engines'), labelNames: ['model'] })
   const generatedTokens = new Counter({ ...named('generation_tokens_total', 'Tokens written by engines'), labelNames: ['model'] })
-  new Gauge({ ...named('open_answers', 'Answers under way on this gateway'), collect() { this.set(sources.open()) } })
-  new Gauge({ ...named('nodes', 'Living nodes'), collect() { this.set(sources.nodes()) } })
-  const waiting = new Gauge({ ...named('num_requests_waiting', 'Jobs that wait in a lane'), labelNames: ['model', 'class'] })
-  new Gauge({
-    ...named('num_requests_running', 'Jobs that a worker holds'),
-    labelNames: ['model', 'class'],
-    async collect() {
-      for (const lane of await sources.lanes().catch(() => [])) {
-        this.set({ model: lane.model, class: lane.class }, lane.running)
-        waiting.set({ model: lane.model, class: lane.class }, lane.waiting)
-      }
-    },
-  })
+  const gauge = (name: string, help: string, read: () => number) =>
+    registry.registerMetric(new Gauge({ ...named(name, help), registers: [], collect() { this.set(read()) } }))
+  gauge('open_answers', 'Answers under way on this gateway', sources.open)
+  gauge('nodes', 'Living nodes', sources.nodes)
+  const laneGauge = (name: string, help: string, field: 'waiting' | 'running') =>
+    registry.registerMetric(
+      new Gauge({
+        ...named(name, help),
+        registers: [],
+        labelNames: ['model', 'class'],
+        async collect() {
+          for (const lane of await sources.lanes().catch(() => [])) this.set({ model: lane.model, class: lane.class }, lane[field])
+        },
+      }),
+    )
+  laneGauge('num_requests_waiting', 'Jobs that wait in a lane', 'waiting')
+  laneGauge('num_requests_running', 'Jobs that a worker holds', 'running')
   return {
     registry,
     answered(dialect, model, { record, firstTextMs, totalMs, clientLeft }) {

@@ -1,4 +1,4 @@
-import type { DialectId, EngineKind, HeldModel, LoadedModel } from '@drover/core'
+import type { DialectId, EngineKind, HeldModel, LoadedModel, ModelName } from '@drover/core'
 
 /** What an engine says of itself at one moment. */
 export interface EngineView {
@@ -7,24 +7,35 @@ export interface EngineView {
   loaded: LoadedModel[]
   /** Concurrent generations per loaded model. */
   slotsPerModel: number
+  /** Models with a number of their own (Ollama runs embedding models one at a time). Read it through `slotsFor`. */
+  slotsByModel?: Readonly<Record<ModelName, number>>
   /** Models that it may have in memory at once. */
   maxLoaded: number
 }
 
-/** Receives one engine answer. `text` comes decoded (UTF-8, cut anywhere between characters); after `end` or `fail`, nothing comes. */
+/**
+ * Receives one engine answer: `head`, `text` any number of times, then `end` or `fail`, after which nothing comes. `text` comes
+ * decoded (UTF-8, cut anywhere between characters), and neither it nor `end` comes while the call is paused. Nothing is called
+ * before `post` has returned. What a sink throws ends the call: `fail` gets it.
+ */
 export interface AnswerSink {
   head(status: number, contentType: string): void
   text(chunk: string): void
   end(): void
-  /** `engine_failed` (not reachable, reset), or the reason given to `abort`. */
+  /**
+   * `engine_failed` (not reachable, reset), `engine_protocol` (not HTTP, not UTF-8), or the reason given to `abort`. It comes
+   * also while the call is paused; text that was held back is then dropped. It must not throw.
+   */
   fail(error: unknown): void
 }
 
-/** A call under way. The engine's body flows until `pause`. */
+/** A call under way. The engine's body flows until `pause`. All three may be called at any time, also from inside a sink. */
 export interface EngineCall {
+  /** Stops reading from the socket, so that the engine itself is slowed down. */
   pause(): void
+  /** What comes next comes after the caller has returned. */
   resume(): void
-  /** Closes the connection, which is what stops an engine. */
+  /** Closes the connection, which is what stops an engine, and calls `fail` with the reason before it returns. */
   abort(reason: unknown): void
 }
 
@@ -36,8 +47,12 @@ export interface Engine {
   readonly url: string
   /** Dialects whose endpoints it has itself. */
   readonly speaks: readonly DialectId[]
-  /** @throws BrokerError `engine_failed` when it cannot be reached or does not make sense */
+  /**
+   * Takes at most a few seconds.
+   * @throws BrokerError `engine_failed` when it cannot be reached or does not make sense; the signal's reason when that ends it
+   */
   look(signal: AbortSignal): Promise<EngineView>
   post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
+  /** Closes every connection; calls under way fail. */
   close(): Promise<void>
 }

@@ -1,0 +1,110 @@
+import { Buffer } from 'node:buffer'
+import { Agent } from 'undici'
+import { BrokerError } from '@drover/core'
+import type { AnswerSink, EngineCall } from './engine.ts'
+import { engineFailure, GATEWAY_HEADER, GatewayLoop } from './failure.ts'
+import { PostCall } from './post-call.ts'
+
+/** Where one engine is. */
+export interface EngineAddress {
+  id: string
+  /** `http:` or `https:`; a path is a prefix of every endpoint. */
+  url: string
+  apiKey?: string | undefined
+}
+
+export interface JsonAnswer {
+  status: number
+  /** `undefined` when the body is not JSON. */
+  json: unknown
+}
+
+/** What we say to one engine over HTTP. */
+export interface EngineHttp {
+  /**
+   * Reads a small JSON document: at most 16 MB, within `timeoutMs`.
+   * @throws BrokerError `engine_failed`; the signal's reason when that ends it
+   */
+  get(path: string, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
+  post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
+  close(): Promise<void>
+}
+
+const CONNECT_TIMEOUT_MS = 5_000
+const GET_TIMEOUT_MS = 3_000
+const GET_LIMIT_BYTES = 16 * 1024 * 1024
+
+/**
+ * Connections are as many as there are calls: the worker's slots bound them, and a call that waited here for a connection would
+ * look like a hung engine. No timeout either once connected: loading a model may be silent for minutes, so the worker's own
+ * timers, which know what is loaded, decide. Redirects are not followed, and the only headers are the ones below.
+ */
+export const engineHttp = ({ id, url, apiKey }: EngineAddress): EngineHttp => {
+  const { origin, pathname } = new URL(url)
+  const base = pathname.replace(/\/+$/, '')
+  const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
+  const getHeaders = { accept: 'application/json', ...key }
+  const postHeaders = {
+    'content-type': 'application/json',
+    accept: 'application/json, application/x-ndjson, text/event-stream',
+    ...key,
+  }
+  const agent = new Agent({
+    pipelining: 1,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    keepAliveTimeout: 60_000,
+    // Over HTTP/2 an abort would only reset a stream of a shared connection.
+    allowH2: false,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+  })
+
+  const read = async (path: string, signal: AbortSignal): Promise<JsonAnswer> => {
+    const request = { origin, path: base + path, method: 'GET', headers: getHeaders, signal }
+    const { statusCode, headers, body } = await agent.request(request)
+    const chunks: Buffer[] = []
+    let size = 0
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > GET_LIMIT_BYTES) throw new BrokerError('engine_failed', `engine ${id} answered GET ${path} with more than 16 MB`)
+      chunks.push(chunk)
+    }
+    if (headers[GATEWAY_HEADER] !== undefined) throw new GatewayLoop(id)
+    return { status: statusCode, json: parseJson(Buffer.concat(chunks).toString('utf8')) }
+  }
+
+  return {
+    async get(path, signal, timeoutMs = GET_TIMEOUT_MS) {
+      signal.throwIfAborted()
+      // Not AbortSignal.any: this runs every second for the life of a process, and the caller's signal lives as long.
+      const ended = new AbortController()
+      const late = new BrokerError('engine_failed', `engine ${id} did not answer GET ${path} in ${timeoutMs} ms`)
+      const leave = () => ended.abort(signal.reason)
+      const timer = setTimeout(() => ended.abort(late), timeoutMs)
+      signal.addEventListener('abort', leave, { once: true })
+      try {
+        return await read(path, ended.signal)
+      } catch (error) {
+        if (signal.aborted) throw signal.reason
+        throw ended.signal.aborted ? late : engineFailure(id, error)
+      } finally {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', leave)
+      }
+    },
+    post({ path, body }, sink) {
+      const call = new PostCall(id, sink)
+      agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body }, call)
+      return call
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    return undefined
+  }
+}
