@@ -84,6 +84,7 @@ export interface Exchange {
   /**
    * Text of a 200 answer from the engine, in; whole events for a streaming client, out ('' while there is none, and always for
    * a client that wants one body).
+   * What came before a bad event in the same text is handed out first: the failure is then thrown by the next call.
    * @throws BrokerError `engine_failed` for an error event, `engine_protocol` for text that is not the protocol
    */
   push(text: string): string

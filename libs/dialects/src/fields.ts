@@ -1,0 +1,113 @@
+import { BrokerError } from '@drover/core'
+import { isObject, type JsonObject } from './delta.ts'
+
+/** Where a value stands: the Go struct and field that this API's servers name in their errors, and our own path from the top. */
+export interface Place {
+  struct: string
+  field: string
+  path: string
+}
+
+/** What one request has dropped so far. */
+export type Ignored = Set<string>
+
+/** Returns the value as it may go on, or throws `bad_request`. */
+export type Check = (value: unknown, place: Place, ignored: Ignored) => unknown
+
+/** Names of dropped fields go into a header: few, short and plain. */
+const IGNORED_NAMES = 20
+const PLAIN_NAME = /^[\w.-]{1,64}$/
+
+export const ignore = (ignored: Ignored, name: string): void => {
+  if (ignored.size < IGNORED_NAMES) ignored.add(PLAIN_NAME.test(name) ? name : '?')
+}
+
+export const badRequest = (message: string, status = 400) => new BrokerError('bad_request', message, { status })
+
+/** A JSON value's kind in the words of Go's decoder. */
+export const kindOf = (value: unknown): string =>
+  typeof value === 'boolean' ? 'bool' : Array.isArray(value) ? 'array' : typeof value
+
+const wrongType = (value: unknown, { struct, field }: Place, type: string, kind = kindOf(value)) =>
+  badRequest(`json: cannot unmarshal ${kind} into Go ${field ? `struct field ${struct}.${field}` : 'value'} of type ${type}`)
+
+export const text: Check = (value, place) => {
+  if (typeof value !== 'string') throw wrongType(value, place, 'string')
+  return value
+}
+
+export const lowerCase: Check = (value, place) => {
+  if (typeof value !== 'string') throw wrongType(value, place, 'string')
+  return value.toLowerCase()
+}
+
+export const flag: Check = (value, place) => {
+  if (typeof value !== 'boolean') throw wrongType(value, place, 'bool')
+  return value
+}
+
+const inRange = (value: number, path: string, min: number, max: number): number => {
+  if (value < min || value > max) throw badRequest(`${path} must be between ${min} and ${max}`)
+  return value
+}
+
+export const int = (min: number, max: number): Check => (value, place) => {
+  if (typeof value !== 'number') throw wrongType(value, place, 'int')
+  if (!Number.isSafeInteger(value)) throw wrongType(value, place, 'int', `number ${value}`)
+  return inRange(value, place.path, min, max)
+}
+
+export const float = (min: number, max: number): Check => (value, place) => {
+  if (typeof value !== 'number') throw wrongType(value, place, 'float64')
+  if (!Number.isFinite(value)) throw wrongType(value, place, 'float64', `number ${value}`)
+  return inRange(value, place.path, min, max)
+}
+
+export const list = (item: Check, most: number, type: string): Check => (value, place, ignored) => {
+  if (!Array.isArray(value)) throw wrongType(value, place, type)
+  if (value.length > most) throw badRequest(`${place.path} has ${value.length} items, at most ${most} are allowed`)
+  return value.map((one) => item(one, place, ignored))
+}
+
+/** The known fields of an object; `foldCase` matches names as Go does. `null` is absent, anything unknown is dropped and named. */
+export const struct = (struct: string, fields: Record<string, Check>, { foldCase = false, type = struct } = {}): Check => {
+  const names = new Map(Object.keys(fields).map((name) => [name, name]))
+  return (value, place, ignored) => {
+    if (!isObject(value)) throw wrongType(value, place, type)
+    const known: JsonObject = {}
+    const prefix = place.path ? `${place.path}.` : ''
+    for (const [key, inner] of Object.entries(value)) {
+      const name = names.get(foldCase ? key.toLowerCase() : key)
+      const check = name === undefined ? undefined : fields[name]
+      if (name === undefined || check === undefined) ignore(ignored, prefix + key)
+      else if (inner !== null) known[name] = check(inner, { struct, field: name, path: prefix + name }, ignored)
+    }
+    return known
+  }
+}
+
+/** A JSON object that goes on as it is: a schema, arguments. */
+export const anyObject = (type: string): Check => (value, place) => {
+  if (!isObject(value)) throw wrongType(value, place, type)
+  return value
+}
+
+/** Tool definitions go on as they are; only what every engine relies on is checked. Both APIs write them alike. */
+export const tools = (type: string): Check =>
+  list(
+    (tool, place) => {
+      if (!isObject(tool)) throw wrongType(tool, place, type)
+      const called = tool['function']
+      if (!isObject(called)) throw badRequest('tools: each tool needs a function')
+      if (typeof called['name'] !== 'string' || called['name'] === '' || called['name'].length > 256)
+        throw badRequest('tools: each function needs a name of at most 256 characters')
+      const parameters = called['parameters'] ?? undefined
+      if (parameters !== undefined && !isObject(parameters)) throw badRequest('tools: parameters must be a JSON Schema object')
+      return tool
+    },
+    1_000,
+    `[]${type}`,
+  )
+
+/** The top of a request body: the place of the fields in it. */
+export const top = (struct: string): Place => ({ struct, field: '', path: '' })

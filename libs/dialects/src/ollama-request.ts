@@ -1,0 +1,198 @@
+import { BrokerError, canonicalName } from '@drover/core'
+import { isFilled, isObject, type JsonObject } from './delta.ts'
+import type { ParsedRequest } from './dialect.ts'
+import { goDuration } from './duration.ts'
+import { anyObject, badRequest, flag, ignore, int, list, lowerCase, struct, text, tools, top } from './fields.ts'
+import type { Check, Ignored } from './fields.ts'
+import { base64Image } from './images.ts'
+import { readJsonBody } from './json-body.ts'
+
+const INT32 = 2 ** 31 - 1
+
+type OptionType = 'float32' | 'integer' | 'boolean' | 'array'
+interface OptionRule { type: OptionType; min?: number; max?: number }
+
+/**
+ * The options of the native API with the range of each. `repeat_last_n` is bounded because an engine sets aside memory for that
+ * many tokens.
+ */
+const OPTIONS: Record<string, OptionRule> = {
+  num_predict: { type: 'integer', min: -2, max: INT32 },
+  temperature: { type: 'float32', min: 0, max: 100 },
+  top_k: { type: 'integer', min: -1, max: 1_000_000 },
+  top_p: { type: 'float32', min: 0, max: 1 },
+  min_p: { type: 'float32', min: 0, max: 1 },
+  typical_p: { type: 'float32', min: 0, max: 1 },
+  repeat_last_n: { type: 'integer', min: -1, max: 1_000_000 },
+  repeat_penalty: { type: 'float32', min: 0, max: 100 },
+  presence_penalty: { type: 'float32', min: -100, max: 100 },
+  frequency_penalty: { type: 'float32', min: -100, max: 100 },
+  seed: { type: 'integer', min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER },
+  num_keep: { type: 'integer', min: -1, max: INT32 },
+  stop: { type: 'array' },
+  num_ctx: { type: 'integer', min: 0, max: INT32 },
+  num_batch: { type: 'integer', min: 0, max: INT32 },
+  num_gpu: { type: 'integer', min: -1, max: INT32 },
+  main_gpu: { type: 'integer', min: 0, max: 1_000 },
+  use_mmap: { type: 'boolean' },
+  num_thread: { type: 'integer', min: 0, max: 10_000 },
+  draft_num_predict: { type: 'integer', min: -1, max: INT32 },
+}
+
+/** Wrong types of options are status 500 in Ollama; out of range is ours, and 400. */
+const option = (name: string, { type, min = 0, max = 0 }: OptionRule, value: unknown): unknown => {
+  const wrong = (what: string) => badRequest(`option "${name}" must be of ${what}`, 500)
+  if (type === 'boolean') {
+    if (typeof value !== 'boolean') throw wrong('type boolean')
+    return value
+  }
+  if (type === 'array') {
+    if (!Array.isArray(value)) throw wrong('type array')
+    if (!value.every((one) => typeof one === 'string')) throw wrong('an array of strings')
+    if (value.length > 64) throw badRequest(`option "${name}" has ${value.length} items, at most 64 are allowed`)
+    return value
+  }
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw wrong(`type ${type}`)
+  const number = type === 'integer' ? Math.trunc(value) : value
+  if (number < min || number > max) throw badRequest(`option "${name}" must be between ${min} and ${max}`)
+  return number
+}
+
+/** Option names are exact (they are a map in Go), unlike all other keys. */
+const options: Check = (value, place, ignored) => {
+  const given = anyObject('map[string]interface {}')(value, place, ignored) as JsonObject
+  const known: JsonObject = {}
+  for (const [name, inner] of Object.entries(given)) {
+    const rule = Object.hasOwn(OPTIONS, name) ? OPTIONS[name] : undefined
+    if (!rule) ignore(ignored, `options.${name}`)
+    else if (inner !== null) known[name] = option(name, rule, inner)
+  }
+  return known
+}
+
+const keepAlive: Check = (value) => {
+  if (typeof value === 'number' && Number.isFinite(value)) return value
+  if (typeof value !== 'string') {
+    const type = typeof value === 'boolean' ? 'bool' : Array.isArray(value) ? '[]interface {}' : 'map[string]interface {}'
+    throw badRequest(`Unsupported type: '${type}'`)
+  }
+  const duration = goDuration(value)
+  if (typeof duration === 'string') throw badRequest(duration)
+  return value
+}
+
+const LEVELS = new Set(['high', 'medium', 'low', 'max'])
+const THINK_VALUES = '"high", "medium", "low", "max", true, or false'
+
+const think: Check = (value) => {
+  if (typeof value === 'boolean' || (typeof value === 'string' && LEVELS.has(value))) return value
+  throw badRequest(
+    typeof value === 'string'
+      ? `invalid think value: ${JSON.stringify(value)} (must be ${THINK_VALUES})`
+      : `think must be a boolean or string (${THINK_VALUES})`,
+  )
+}
+
+/** `""` is no format. Ollama finds a bad one only when it starts to answer, hence status 500. */
+const format: Check = (value) => {
+  if (value === 'json' || value === '' || isObject(value)) return value
+  throw badRequest(`invalid format: ${JSON.stringify(JSON.stringify(value))}; expected "json" or a valid JSON Schema object`, 500)
+}
+
+const fold = { foldCase: true }
+const images = list(base64Image, 256, '[]api.ImageData')
+
+const toolCall = struct(
+  'ToolCall',
+  {
+    id: text,
+    function: struct(
+      'ToolCallFunction',
+      { index: int(0, 10_000), name: text, arguments: anyObject('api.ToolCallFunctionArguments') },
+      { ...fold, type: 'api.ToolCallFunction' },
+    ),
+  },
+  { ...fold, type: 'api.ToolCall' },
+)
+
+const message = struct(
+  'Alias',
+  {
+    role: lowerCase,
+    content: text,
+    thinking: text,
+    images,
+    tool_calls: list(toolCall, 1_000, '[]api.ToolCall'),
+    tool_name: text,
+    tool_call_id: text,
+  },
+  { ...fold, type: 'api.Message' },
+)
+
+const common = {
+  model: text,
+  stream: flag,
+  format,
+  options,
+  keep_alive: keepAlive,
+  think,
+  truncate: flag,
+  shift: flag,
+  logprobs: flag,
+  top_logprobs: int(0, 20),
+}
+
+const chatFields = struct(
+  'ChatRequest',
+  { ...common, messages: list(message, 10_000, '[]api.Message'), tools: tools('api.Tool') },
+  { ...fold, type: 'api.ChatRequest' },
+)
+
+const generateFields = struct(
+  'GenerateRequest',
+  {
+    ...common,
+    prompt: text,
+    suffix: text,
+    system: text,
+    template: text,
+    context: list(int(0, INT32), 1_000_000, '[]int'),
+    raw: flag,
+    images,
+  },
+  { ...fold, type: 'api.GenerateRequest' },
+)
+
+const parsed = (body: JsonObject, ignored: Ignored): ParsedRequest => {
+  const model = body['model'] as string
+  if (!canonicalName(model)) throw badRequest('invalid model name')
+  return { model, stream: body['stream'] !== false, body, ignored: [...ignored], slots: 1 }
+}
+
+const read = (input: string, fields: Check, name: string) => {
+  const ignored: Ignored = new Set()
+  // A bare `null` decodes into an empty request.
+  const value = readJsonBody(input, 'missing request body') ?? {}
+  return { ignored, body: fields(value, top(name), ignored) as JsonObject }
+}
+
+export const parseChat = (input: string): ParsedRequest => {
+  const { body, ignored } = read(input, chatFields, 'ChatRequest')
+  if (!body['model']) throw badRequest('model is required')
+  return parsed(body, ignored)
+}
+
+export const parseGenerate = (input: string): ParsedRequest => {
+  const { body, ignored } = read(input, generateFields, 'GenerateRequest')
+  if (!body['model']) throw new BrokerError('model_not_found', "model '' not found")
+  if (body['raw'] === true && (body['template'] || body['system'] || isFilled(body['context'])))
+    throw badRequest('raw mode does not support template, system, or context')
+  return parsed(body, ignored)
+}
+
+/** A request without anything to answer loads or unloads the model; `undefined` for any other one. */
+export const loadRequest = (kind: 'chat' | 'generate', body: JsonObject): 'load' | 'unload' | undefined => {
+  if (kind === 'chat' ? isFilled(body['messages']) : body['prompt']) return undefined
+  const keep = body['keep_alive']
+  return keep === 0 || (typeof keep === 'string' && goDuration(keep) === 0) ? 'unload' : 'load'
+}

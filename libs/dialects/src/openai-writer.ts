@@ -1,0 +1,114 @@
+import type { Usage } from '@drover/core'
+import type { Collected } from './collect.ts'
+import { isObject, type Delta, type EventWriter, type Finish, type JsonObject, type ToolPiece } from './delta.ts'
+import type { ExchangeRequest } from './dialect.ts'
+import { usageOf } from './engine-event.ts'
+import { DONE } from './openai-reader.ts'
+import { toolCallId, type ToolCallText } from './tool-calls.ts'
+
+/** Who answered, in the fields that every event of one answer repeats. */
+export interface Identity {
+  id: string
+  created: number
+  system_fingerprint: string
+}
+
+/** The engine's own identity where it gave one, else one made from the job's. */
+export const identity = ({ id, createdAt }: ExchangeRequest, event: JsonObject = {}): Identity => ({
+  id: typeof event['id'] === 'string' ? event['id'] : `chatcmpl-${id}`,
+  created: typeof event['created'] === 'number' ? event['created'] : Math.floor(createdAt / 1_000),
+  system_fingerprint: typeof event['system_fingerprint'] === 'string' ? event['system_fingerprint'] : 'fp_ollama',
+})
+
+/** The field that the engine's own OpenAI endpoint uses for thoughts. */
+const thinkingField = ({ engine }: ExchangeRequest) => (engine.kind === 'ollama' ? 'reasoning' : 'reasoning_content')
+
+const usageFields = ({ promptTokens, completionTokens }: Usage) => ({
+  prompt_tokens: promptTokens,
+  completion_tokens: completionTokens,
+  total_tokens: promptTokens + completionTokens,
+})
+
+/** Whether the client wants the event with the usage at the end of its stream. */
+export const wantsUsage = ({ body }: ExchangeRequest): boolean => {
+  const { stream_options: options } = body
+  return isObject(options) && options['include_usage'] === true
+}
+
+/** Writes a stream of chunks from what an engine said in another API, or in one body. */
+export class OpenAiWriter implements EventWriter {
+  readonly #request: ExchangeRequest
+  #begin = ''
+  #opened = 0
+  #tools = 0
+  #usage: Usage | undefined
+
+  constructor(request: ExchangeRequest) {
+    this.#request = request
+    this.identify({})
+  }
+
+  /** Takes over the engine's identity before the first write. */
+  identify(event: JsonObject): void {
+    const { id, created, system_fingerprint } = identity(this.#request, event)
+    const fields = { id, object: 'chat.completion.chunk', created, model: this.#request.asked, system_fingerprint }
+    this.#begin = `data: ${JSON.stringify(fields).slice(0, -1)},`
+  }
+
+  write({ choice, text, thinking, tools, logprobs, finish, usage }: Delta): string {
+    if (usage) this.#usage = usage
+    let out = ''
+    if (text !== undefined || thinking !== undefined || tools || logprobs) {
+      const said: JsonObject = { content: text ?? '' }
+      if (thinking !== undefined) said[thinkingField(this.#request)] = thinking
+      if (tools) {
+        said['tool_calls'] = tools.map((piece) => this.#toolCall(piece))
+        this.#tools |= 1 << choice
+      }
+      out += this.#chunk(choice, said, null, logprobs && { logprobs: { content: logprobs } })
+    }
+    if (finish) out += this.#chunk(choice, {}, finish === 'stop' && this.#tools & (1 << choice) ? 'tool_calls' : finish)
+    return out
+  }
+
+  end(): string {
+    const usage = wantsUsage(this.#request) && this.#usage
+    return `${usage ? `${this.#begin}"choices":[],"usage":${JSON.stringify(usageFields(usage))}}\n\n` : ''}data: ${DONE}\n\n`
+  }
+
+  #chunk(index: number, said: JsonObject, finish: Finish | null, extra: JsonObject | undefined = undefined): string {
+    const first = (this.#opened & (1 << index)) === 0
+    this.#opened |= 1 << index
+    const delta = first ? { role: 'assistant', content: '', ...said } : said
+    return `${this.#begin}"choices":[${JSON.stringify({ index, delta, ...extra, finish_reason: finish })}]}\n\n`
+  }
+
+  /** The first piece of a call has its name and must have an id. */
+  #toolCall({ index, id, name, arguments: text = '' }: ToolPiece): JsonObject {
+    if (name === undefined) return { index, function: { arguments: text } }
+    return { index, id: id ?? toolCallId(this.#request.id, index), type: 'function', function: { name, arguments: text } }
+  }
+}
+
+const callField = ({ id, name, arguments: text }: ToolCallText) => ({ id, type: 'function', function: { name, arguments: text } })
+
+/**
+ * The whole answer as one `chat.completion`. `envelope` has the fields around the choices where the engine speaks this API:
+ * they are kept.
+ */
+export const openAiBody = (request: ExchangeRequest, answer: Collected, envelope: JsonObject): string => {
+  const choices = answer.choices().map(([index, { text, thinking, tools, logprobs, finish }]) => {
+    const calls = tools.texts()
+    const message: JsonObject = { role: 'assistant', content: text }
+    if (thinking) message[thinkingField(request)] = thinking
+    if (calls.length > 0) message['tool_calls'] = calls.map(callField)
+    const choice: JsonObject = { index, message, finish_reason: finish === 'stop' && calls.length > 0 ? 'tool_calls' : finish }
+    if (logprobs.length > 0) choice['logprobs'] = { content: logprobs }
+    return choice
+  })
+  const { id, created, system_fingerprint } = identity(request, envelope)
+  const usage = isObject(envelope['usage']) ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
+  const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
+  const head = { id, object: 'chat.completion', created, model: request.asked, system_fingerprint }
+  return JSON.stringify({ ...head, choices, usage, ...timings })
+}

@@ -1,0 +1,33 @@
+import { BrokerError } from '@drover/core'
+import { isObject } from './delta.ts'
+import { errorText } from './engine-event.ts'
+
+/** Longest engine error body that is handed on. */
+const BODY_CHARS = 8 * 1024
+
+/** What llama-server answers with 5xx although the request is at fault: on another attempt it would say the same. */
+const WRONG_REQUEST = /^(image|audio|video) input is not supported/
+
+const parse = (body: string): unknown => {
+  try {
+    return JSON.parse(body)
+  } catch {
+    return undefined
+  }
+}
+
+/** A non-200 answer of an engine. `keepBody`: the client reads errors in the engine's own form. */
+export const refusalOf = (status: number, body: string, keepBody: boolean): BrokerError => {
+  const value = parse(body)
+  const error = isObject(value) ? value['error'] : undefined
+  const known = typeof error === 'string' || isObject(error)
+  const message = known ? errorText(error) : body.trim().slice(0, 200) || `the engine answered with status ${status}`
+  if (status < 400 || status > 599) return new BrokerError('engine_protocol', `the engine answered with status ${status}`)
+  const wrong = WRONG_REQUEST.test(message)
+  const refused = status < 500 || status === 501 || wrong
+  return new BrokerError(refused ? 'engine_refused' : 'engine_failed', message, {
+    // Clients repeat what was answered with 5xx.
+    status: wrong ? 400 : status,
+    ...(keepBody && known && body.length <= BODY_CHARS ? { body } : {}),
+  })
+}

@@ -1,0 +1,66 @@
+import type { JsonObject } from './delta.ts'
+import type { Exchange, ExchangeRequest } from './dialect.ts'
+import { cutShort, isNative, sides } from './engine-side.ts'
+import { eventPipe } from './event-pipe.ts'
+import { wantsUsage } from './openai-writer.ts'
+import type { Route } from './route.ts'
+
+/**
+ * Where the field with the model's name stands in an event, -1 if it is not where engines write it. Native events begin with it;
+ * further inside, a tool's arguments may hold a field that looks the same. In OpenAI's events, where arguments are text, the same
+ * characters without a backslash are the field itself.
+ */
+const nameIn = (raw: string, field: string, native: boolean): number => {
+  if (native) return raw.startsWith(field, 1) ? 1 : -1
+  const at = raw.indexOf(field)
+  return raw.indexOf(field, at + 1) < 0 ? at : -1
+}
+
+/** A stream in the client's own dialect: events are looked at and pass as they came, but for the few edits that are Drover's. */
+export const untouchedStream = (request: ExchangeRequest, route: Route): Exchange => {
+  const { reader, cutter, ...common } = sides(request, route, true)
+  const native = isNative(route.format)
+  const asked = `"model":${JSON.stringify(request.asked)}`
+  const withUsage = native || wantsUsage(request)
+  const rewrite = (event: JsonObject) => (native ? `${JSON.stringify(event)}\n` : `data: ${JSON.stringify(event)}\n\n`)
+
+  /** The event with the model's name as the client wrote it; one that spells its fields in an unusual way is written anew. */
+  const renamed = (raw: string, event: JsonObject): string => {
+    const { model } = event
+    if (model === request.asked || model === undefined) return raw
+    const field = `"model":${JSON.stringify(model)}`
+    const at = nameIn(raw, field, native)
+    if (at < 0) return rewrite({ ...event, model: request.asked })
+    return raw.slice(0, at) + asked + raw.slice(at + field.length)
+  }
+
+  const passed = (raw: string, event: JsonObject): string => {
+    const { usage, choices } = event
+    if (withUsage || usage === undefined || usage === null) return renamed(raw, event)
+    const { usage: _usage, ...rest } = event
+    return Array.isArray(choices) && choices.length === 0 ? '' : rewrite({ ...rest, model: request.asked })
+  }
+
+  const pipe = eventPipe(cutter, (raw, data) => {
+    // Nothing counts after the end, and nothing may be sent after it.
+    if (reader.ended) return ''
+    const event = reader.see(data)
+    return event ? passed(raw, event) : raw
+  })
+
+  return {
+    ...common,
+    get usage() {
+      return reader.usage
+    },
+    get ended() {
+      return reader.ended
+    },
+    push: pipe.push,
+    finish() {
+      const out = pipe.close()
+      if (!reader.ended) throw cutShort()
+      return out
+    },
+  }
+}
