@@ -10,7 +10,7 @@ const mains = {
 }
 
 /** A gateway or worker as a process of its own. */
-export interface Part extends AsyncDisposable {
+export interface Part {
   pid: number
   /** Everything it has logged, JSON lines. */
   log(): string
@@ -47,7 +47,7 @@ const start = (main: string, env: Environment, args: string[]): { part: Part; ch
     }
     return exited
   }
-  const part: Part = { pid: child.pid ?? 0, log: () => log, signal: (name) => void child.kill(name), exited, stop, [Symbol.asyncDispose]: async () => void (await stop()) }
+  const part: Part = { pid: child.pid ?? 0, log: () => log, signal: (name) => void child.kill(name), exited, stop }
   return { part, child }
 }
 
@@ -61,7 +61,7 @@ export const until = async (what: string, condition: () => boolean | Promise<boo
 }
 
 /** One installation of Drover on one Redis: a prefix of its own, and any number of gateways and workers. */
-export class Installation implements AsyncDisposable {
+export class Installation {
   readonly env: Environment
   readonly prefix = `{t${randomBytes(6).toString('hex')}}`
   #parts: Part[] = []
@@ -84,8 +84,8 @@ export class Installation implements AsyncDisposable {
   }
 
   /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. */
-  async worker(node: string, engines: string[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
-    const { part } = start(mains.worker, { ...this.env, DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((url) => ['--engine', url]))
+  async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
+    const { part } = start(mains.worker, { ...this.env, DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
     this.#parts.push(part)
     let ended: number | string | undefined
     void part.exited.then((code) => (ended = code))
@@ -96,7 +96,7 @@ export class Installation implements AsyncDisposable {
     return part
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async stop(): Promise<void> {
     await Promise.all(this.#parts.map((part) => part.stop()))
   }
 }

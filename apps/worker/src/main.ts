@@ -96,14 +96,22 @@ runMain(async () => {
     try {
       const outcome = await runAttempt(lease, slot, { watchdog: watch, policy, now: Date.now })
       if (outcome.kind === 'completed') slots.worked(slot.engine, slot.held.model)
-      else {
-        const reason = 'error' in outcome ? outcome.error.code : undefined
-        log.info({ job: lease.job.id, attempt: lease.attempt, model: lease.job.model, engine: slot.engine.id, outcome: outcome.kind, reason }, 'attempt over')
-        if ('error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
-      }
+      else if ('error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
       // The engine is free as soon as it has ended; what is left is between Redis and us.
       slot.release()
-      await lease.settle(outcome)
+      const written = await lease.settle(outcome)
+      if (outcome.kind === 'completed' && written) return
+      log.info(
+        {
+          job: lease.job.id,
+          attempt: lease.attempt,
+          model: lease.job.model,
+          engine: slot.engine.id,
+          outcome: written ? outcome.kind : 'lost',
+          ...('error' in outcome && { reason: outcome.error.code }),
+        },
+        'attempt over',
+      )
     } catch (error) {
       onError(error)
     } finally {

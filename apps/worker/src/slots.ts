@@ -110,12 +110,17 @@ export class Slots {
   failed(engine: Engine, model: ModelName): void {
     const seat = this.#seats.get(engine.id)
     if (!seat) return
-    const failures = (seat.left.get(model)?.failures ?? 0) + 1
+    const now = performance.now()
+    const before = seat.left.get(model)
+    // Attempts that ran side by side fail together: that is one failure of the engine.
+    if (before && now < before.until) return
+    const failures = (before?.failures ?? 0) + 1
     const pause = Math.min(BACKOFF_MS.first * 2 ** (failures - 1), BACKOFF_MS.most)
-    seat.left.set(model, { until: performance.now() + pause, failures })
+    seat.left.set(model, { until: now + pause, failures })
+    // A timer may come a moment early, and the lane would then be looked at again only by the next poll.
     setTimeout(() => {
       for (const listener of this.#freed) listener(model)
-    }, pause).unref()
+    }, pause + 5).unref()
   }
 
   /** The engine answered: its failures are forgotten. */

@@ -29,7 +29,7 @@ export interface LeaseActions {
   /** BullMQ's bookkeeping for a job whose record stands. */
   finish(lease: Lease): void
   /** Gives the job up unended. */
-  release(lease: Lease, counted: boolean, error?: BrokerError): Promise<void>
+  release(lease: Lease, counted: boolean, error?: BrokerError): Promise<boolean>
   over(lease: Lease): void
 }
 
@@ -54,7 +54,7 @@ export class Lease implements LeaseFacts {
   #text = ''
   #record: TerminalRecord | undefined
   #onRoom: (() => void) | undefined
-  #settled: PromiseWithResolvers<void> | undefined
+  #settled: PromiseWithResolvers<boolean> | undefined
   #over = false
 
   constructor(facts: LeaseFacts, actions: LeaseActions) {
@@ -112,8 +112,8 @@ export class Lease implements LeaseFacts {
     this.#onRoom = then
   }
 
-  /** Ends the attempt. Resolves when Redis has it; after `lost` nothing is written. */
-  async settle(outcome: AttemptOutcome): Promise<void> {
+  /** Ends the attempt. Resolves when Redis has answered: false when it was no longer this attempt's to end; after `lost` nothing is written. */
+  async settle(outcome: AttemptOutcome): Promise<boolean> {
     switch (outcome.kind) {
       case 'completed':
         return this.#end({ outcome: 'completed', ...(outcome.usage && { usage: outcome.usage }) })
@@ -123,32 +123,34 @@ export class Lease implements LeaseFacts {
         return this.#end({ outcome: 'cancelled' })
       case 'retry':
       case 'returned': {
-        this.#drop()
+        if (this.#over) return false
+        this.#drop(false)
         return this.#actions.release(this, outcome.kind === 'retry', outcome.kind === 'retry' ? outcome.error : undefined)
       }
       case 'lost':
-        return this.#drop()
+        this.#drop(false)
+        return false
       default:
         return outcome satisfies never
     }
   }
 
-  #end(record: Omit<TerminalRecord, 'attempt' | 'node'>): Promise<void> {
-    if (this.#over) return Promise.resolve()
+  #end(record: Omit<TerminalRecord, 'attempt' | 'node'>): Promise<boolean> {
+    if (this.#over) return Promise.resolve(false)
     this.#record = { ...record, attempt: this.attempt, node: this.node }
     this.#settled = Promise.withResolvers()
     this.#actions.appender.push(this)
     return this.#settled.promise
   }
 
-  #drop(): void {
+  #drop(written: boolean): void {
     if (this.#over) return
     this.#over = true
     this.#text = ''
     this.#frame = {}
     this.#actions.appender.drop(this)
     this.#actions.over(this)
-    this.#settled?.resolve()
+    this.#settled?.resolve(written)
   }
 
   /** @internal for `Appender`: takes what waits, about `most` characters of it, as frames. */
@@ -178,7 +180,7 @@ export class Lease implements LeaseFacts {
 
   /** @internal for `Appender`: what was cut is stored. */
   stored(): void {
-    if (!this.pending && this.#settled) return this.#drop()
+    if (!this.pending && this.#settled) return this.#drop(true)
     if (this.#text.length >= BACKLOG || !this.#onRoom) return
     const then = this.#onRoom
     this.#onRoom = undefined
@@ -193,6 +195,6 @@ export class Lease implements LeaseFacts {
     }
     if (answer === 'ended') this.#actions.finish(this)
     this.abort({ kind: 'lost' })
-    this.#drop()
+    this.#drop(false)
   }
 }

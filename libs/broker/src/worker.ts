@@ -115,7 +115,7 @@ export class WorkerBroker {
         release: async (_lease, counted, error) => {
           const info = error ? JSON.stringify(toErrorInfo(error)) : ''
           const released = await scripts.release([keys.job(id)], [attempt, token, counted ? 1 : 0, info])
-          if (released === 1) await lanes.giveBack(lane, id, token)
+          return released === 1 && (await lanes.giveBack(lane, id, token))
         },
         over: () => void this.#leases.delete(id),
       },

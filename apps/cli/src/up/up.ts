@@ -16,8 +16,9 @@ const REDIS_STOP_MS = 12_000
 const ORPHANS_MS = 10_000
 /** Longest that gateway and Redis may take to be ready. */
 const READY_MS = 60_000
-/** How long the greeting waits for the worker's models. */
-const MODELS_MS = 10_000
+/** How long the greeting waits for the worker, and from then on for its models. */
+const NODE_MS = 15_000
+const MODELS_MS = 1_500
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 const consoleLog = {
@@ -134,13 +135,15 @@ const gatewayReady = async (url: () => string, signal: AbortSignal): Promise<voi
   }
 }
 
-/** The nodes as they are once our worker has looked around, or after a while as they are. */
+/** The nodes as they are once our worker has shown itself and its models, or after a while as they are. */
 const firstStatus = async (read: () => Promise<{ status: Status }>, worker: boolean, signal: AbortSignal): Promise<Status> => {
-  const limit = performance.now() + (worker ? MODELS_MS : 0)
-  for (;;) {
+  let limit = performance.now() + (worker ? NODE_MS : 0)
+  for (let seen = false; ; ) {
     const { status } = await read()
     const found = status.nodes.some(({ engines }) => engines.some(({ models }) => models.length > 0))
     if (found || performance.now() > limit) return status
-    await sleep(250, undefined, { signal })
+    if (!seen && status.nodes.length > 0) limit = performance.now() + MODELS_MS
+    seen = status.nodes.length > 0
+    await sleep(100, undefined, { signal })
   }
 }

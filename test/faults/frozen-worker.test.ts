@@ -1,0 +1,164 @@
+import { openGateway, openWorker, type FrameSink, type Lease } from '@drover/broker'
+import type { Frame, JobId, ModelName } from '@drover/core'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { connect } from '../../libs/broker/src/connection.ts'
+import { keys, laneOf } from '../../libs/broker/src/keys.ts'
+import { Lanes } from '../../libs/broker/src/lanes.ts'
+import { scripts } from '../../libs/broker/src/scripts.ts'
+import { spawnScriptedEngine, type ScriptedEngineProcess } from '../engine/spawn.ts'
+import { ask } from '../support/client.ts'
+import { Installation, until, type Gateway, type Part } from '../support/drover.ts'
+import { startRedis, type RedisServer } from '../support/redis-server.ts'
+
+let redis: RedisServer
+beforeAll(async () => {
+  redis = await startRedis()
+})
+afterAll(() => redis.stop())
+
+interface Site {
+  gateway: Gateway
+  workers: [Part, Part]
+  engines: [ScriptedEngineProcess, ScriptedEngineProcess]
+}
+
+/** Two nodes with the same model, and which of them runs a job. */
+const site = async (): Promise<Site> => {
+  const installation = new Installation(redis.url)
+  const engines = await Promise.all([spawnScriptedEngine({ slots: 4 }), spawnScriptedEngine({ slots: 4 })])
+  onTestFinished(async () => {
+    await installation.stop()
+    await Promise.all(engines.map((engine) => engine.close()))
+  })
+  const gateway = await installation.gateway()
+  const workers = await Promise.all(engines.map((engine, i) => installation.worker(`n${i}`, [{ url: engine.url, slots: 4 }], { gateway })))
+  return { gateway, workers: workers as [Part, Part], engines }
+}
+
+const holder = async ({ engines }: Site, key: string): Promise<0 | 1> => {
+  let found: 0 | 1 | undefined
+  await until(`a node runs ${key}`, async () => {
+    for (const i of [0, 1] as const) if ((await engines[i].admin.job(key)).running > 0) found = i
+    return found !== undefined
+  })
+  return found!
+}
+
+const lostIn = (worker: Part) => worker.log().split('\n').filter((line) => line.includes('"outcome":"lost"')).length
+
+test('a worker frozen in mid-stream and woken again writes nothing more, and the client hears an honest end', async () => {
+  const s = await site()
+  const asking = ask(s.gateway.url, 'openai.chat', { key: 'mid', script: { tokens: 400, rate: 40 } })
+  await asking.tokens(5)
+  const frozen = await holder(s, 'mid')
+  s.workers[frozen].signal('SIGSTOP')
+  const told = await asking.told
+  expect(told).toMatchObject({ status: 200, ended: false, verdict: { ok: true } })
+  expect(told.error).toContain('node')
+  s.workers[frozen].signal('SIGCONT')
+  await until('the woken worker has noticed', () => lostIn(s.workers[frozen]) === 1)
+  await until('its engine has stopped', async () => (await s.engines[frozen].admin.job('mid')).running === 0)
+})
+
+test('a worker frozen while it gathers a whole answer is replaced, and its own answer is refused', async () => {
+  const s = await site()
+  const asking = ask(s.gateway.url, 'ollama.chat', { key: 'whole', stream: false, script: { tokens: 60, rate: 40 } })
+  const frozen = await holder(s, 'whole')
+  s.workers[frozen].signal('SIGSTOP')
+  const told = await asking.told
+  expect(told).toMatchObject({ status: 200, ended: true, error: undefined, verdict: { ok: true, count: 60 } })
+  expect(told.headers).toMatchObject({ 'x-drover-node': `n${1 - frozen}`, 'x-drover-attempts': '2' })
+  s.workers[frozen].signal('SIGCONT')
+  await until('the woken worker has noticed', () => lostIn(s.workers[frozen]) === 1)
+})
+
+test('a wake-up that went to a frozen worker does not hold the job up', async () => {
+  const s = await site()
+  // Whichever worker is woken first is the frozen one for about half of these.
+  s.workers[0].signal('SIGSTOP')
+  for (let i = 0; i < 4; i += 1) {
+    const told = await ask(s.gateway.url, 'ollama.generate', { key: `idle${i}`, script: { tokens: 3 } }).told
+    expect(told).toMatchObject({ status: 200, ended: true, verdict: { ok: true, count: 3 } })
+    expect(told.headers['x-drover-node']).toBe('n1')
+  }
+  s.workers[0].signal('SIGCONT')
+  const told = await ask(s.gateway.url, 'ollama.generate', { key: 'after', script: { tokens: 3 } }).told
+  expect(told).toMatchObject({ ended: true, verdict: { ok: true, count: 3 } })
+})
+
+/** The parts of a lease one by one, so that time can pass between them. */
+const byHand = async () => {
+  const prefix = `{hand${Math.random().toString(36).slice(2)}}`
+  const settings = { url: redis.url, prefix, onError: (error: unknown) => expect.unreachable(String(error)) }
+  const gateway = await openGateway('g', { ...settings, laneLimit: 10 })
+  const other = await openWorker('other', settings)
+  const connection = await connect({ url: redis.url }, 'by-hand')
+  const named = keys(prefix)
+  const lanes = new Lanes(connection, named)
+  onTestFinished(async () => {
+    connection.disconnect()
+    await gateway.close()
+    await other.close()
+  })
+  const frames: Frame[] = []
+  const ended = Promise.withResolvers<void>()
+  const sink: FrameSink = {
+    frame: (frame) => {
+      frames.push(frame)
+      if (frame.end) ended.resolve()
+    },
+    lost: ended.reject,
+  }
+  const model = 'm:latest' as ModelName
+  const lane = laneOf(model, 'interactive')
+  const submit = () =>
+    gateway.jobs.submit({ dialect: 'ollama.chat', model, asked: 'm', class: 'interactive', stream: true, slots: 1, body: '{}', timeoutMs: 60_000 }, sink)
+  /** The other worker, as soon as the first one's lease has run out. */
+  const takeOver = async () => {
+    const leases: Lease[] = []
+    await until('the job is back in its lane', async () => {
+      const lease = await other.jobs.take(lane)
+      return typeof lease === 'object' && leases.push(lease) > 0
+    })
+    return leases[0]!
+  }
+  const defined = scripts(connection)
+  const begin = (id: JobId, token: string) =>
+    defined.begin([named.job(id), named.ofLane(lane, `${id}:lock`), named.body(id)], [prefix, 1000, id, token, 'frozen', 3, '{}', '{}', 0]) as Promise<unknown[]>
+  const append = (id: JobId, attempt: number, token: string, first: number, text: string, record = '') =>
+    defined.append([named.job(id), named.log(id), named.body(id)], [prefix, 1000, 1e6, id, attempt, token, first, 1, JSON.stringify([{ text }]), record])
+  return { submit, takeOver, begin, append, lanes, lane, frames, ended: ended.promise }
+}
+
+test('a worker frozen between lease and begin is refused its attempt', async () => {
+  const { submit, takeOver, begin, append, lanes, lane, frames, ended } = await byHand()
+  await submit()
+  const taken = await lanes.take(lane, 'frozen-token')
+  const lease = await takeOver()
+  expect(await begin(taken!.id, 'frozen-token')).toEqual(['lost'])
+  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale')).toEqual(['stale'])
+  lease.append('right')
+  await lease.settle({ kind: 'completed' })
+  await ended
+  expect(frames.map(({ text }) => text).join('')).toBe('right')
+  expect(await lanes.finish(lane, taken!.id, 'frozen-token')).toBe(false)
+})
+
+test('a worker frozen before it settles can neither append nor end the job any more', async () => {
+  const { submit, takeOver, begin, append, lanes, lane, frames, ended } = await byHand()
+  await submit()
+  const taken = await lanes.take(lane, 'frozen-token')
+  const begun = await begin(taken!.id, 'frozen-token')
+  expect(begun.slice(0, 2)).toEqual(['begun', 1])
+  expect((await begin(taken!.id, 'frozen-token')).slice(0, 2), 'sent twice, it is the same attempt').toEqual(['begun', 1])
+  const lease = await takeOver()
+  expect(lease.attempt).toBe(2)
+  const record = '{"outcome":"completed","attempt":1}'
+  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale')).toEqual(['stale'])
+  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['stale'])
+  lease.append('right')
+  await lease.settle({ kind: 'completed' })
+  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['ended'])
+  await ended
+  expect(frames).toMatchObject([{ text: 'right', end: { outcome: 'completed', attempt: 2 } }])
+})
