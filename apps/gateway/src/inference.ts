@@ -71,7 +71,6 @@ export const inference =
       const error = toBrokerError(thrown)
       if (error.code === 'internal') deps.onError(thrown)
       deps.metrics.refused(dialect.id, error)
-      if (error.code === 'body_too_large') headers['connection'] = 'close'
       sendRefusal(outgoing, dialect, error, headers)
     }
     return RESPONSE_ALREADY_SENT

@@ -109,6 +109,7 @@ runMain(async () => {
           engine: slot.engine.id,
           outcome: written ? outcome.kind : 'lost',
           ...('error' in outcome && { reason: outcome.error.code }),
+          ...(outcome.kind === 'lost' && { reason: outcome.why }),
         },
         'attempt over',
       )

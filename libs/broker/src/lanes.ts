@@ -15,7 +15,8 @@ const PRIORITY = 1
 export interface Taken {
   id: JobId
   data: string
-  stalled: boolean
+  /** How often it has been leased, this time included. */
+  leases: number
 }
 
 /**
@@ -65,7 +66,7 @@ export class Lanes {
   /** Leases the next job of a lane under `token`, or nothing. */
   async take(lane: Lane, token: string): Promise<Taken | undefined> {
     const [job, id] = (await this.#lane(lane).moveToActive(token)) as [JobJson | null | undefined, string]
-    return job ? { id: id as JobId, data: job.data, stalled: job.stalledCounter > 0 } : undefined
+    return job ? { id: id as JobId, data: job.data, leases: job.attemptsStarted } : undefined
   }
 
   /** BullMQ's bookkeeping after our record stands. Answers false when the lease was lost meanwhile, which is harmless. */

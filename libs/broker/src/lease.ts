@@ -194,7 +194,7 @@ export class Lease implements LeaseFacts {
       return this.abort({ kind: 'failed', error: new BrokerError('answer_too_large', 'the answer has outgrown what is kept of one job') })
     }
     if (answer === 'ended') this.#actions.finish(this)
-    this.abort({ kind: 'lost' })
+    this.abort({ kind: 'lost', why: typeof answer === 'number' ? `frame ${this.next} was sent, ${answer} expected` : answer })
     this.#drop(false)
   }
 }

@@ -12,6 +12,10 @@ import type { Scripts } from './scripts.ts'
 const RENEW_MS = 800
 const RENEW_BATCH = 64
 
+/** A job without a hash is leased this often before it counts as gone, with a pause each time, ms. */
+const GONE_LEASES = 20
+const GONE_PAUSE_MS = 10
+
 export interface WorkerBrokerOptions {
   node: string
   /** Unguessable, one a process: lease tokens start with it. */
@@ -91,6 +95,12 @@ export class WorkerBroker {
       [keys.job(id), keys.ofLane(lane, `${id}:lock`), keys.body(id)],
       [base, LINGER_MS, id, token, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
     )) as ['begun', number, number, number, string, number] | ['gone' | 'ended' | 'lost']
+    if (begun[0] === 'gone' && taken.leases < GONE_LEASES) {
+      // Submit sends our script ahead of BullMQ's, but a Redis that has just started knows neither, and may be taught ours second.
+      await new Promise((resolve) => setTimeout(resolve, GONE_PAUSE_MS))
+      await lanes.giveBack(lane, id, token)
+      return 'again'
+    }
     if (begun[0] !== 'begun') {
       if (begun[0] !== 'lost') await lanes.finish(lane, id, token)
       return 'again'
@@ -187,7 +197,7 @@ export class WorkerBroker {
         const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token }) => [job.id, token])])) as string[]
         for (const [n, lease] of batch.entries()) {
           if (answers[n] === 'ended') this.#gone(lease)
-          else if (answers[n] === 'lost') lease.abort({ kind: 'lost' })
+          else if (answers[n] === 'lost') lease.abort({ kind: 'lost', why: 'lock' })
           else if (answers[n] === 'unwanted') lease.abort({ kind: 'cancelled' })
         }
       }
@@ -201,7 +211,7 @@ export class WorkerBroker {
   /** The job has its record, not from this attempt. */
   #gone(lease: Lease): void {
     if (lease.signal.aborted) return
-    lease.abort({ kind: 'lost' })
+    lease.abort({ kind: 'lost', why: 'ended' })
     void this.#options.lanes.finish(lease.lane, lease.job.id, lease.token).catch(this.#options.onError)
   }
 

@@ -10,5 +10,5 @@ export type AttemptOutcome =
   | { kind: 'retry'; error: BrokerError }
   /** Uncounted: the job goes back to its lane (drain, no memory, preempted). */
   | { kind: 'returned' }
-  /** Someone else owns the job now, or it has ended: write nothing. */
-  | { kind: 'lost' }
+  /** Someone else owns the job now, or it has ended: write nothing. `why` is for the log. */
+  | { kind: 'lost'; why: string }

@@ -64,8 +64,18 @@ test('a run that went well forgets the failures before it', async () => {
 
 test('a part that refuses to start is not tried again, and its reason is passed on', async () => {
   const { part, pids } = start('refuse', { restartMs: [10, 20] })
-  expect(await part.givenUp).toBe('stub refuses to start: the cable is not plugged in')
+  expect(await part.givenUp).toBe('stub cannot run: the cable is not plugged in')
   expect(pids()).toHaveLength(1)
+}, 30_000)
+
+test('while nobody is patient a part that ends by itself is given up at once, but one that was killed is not', async () => {
+  const crashing = start('crash', { patient: () => false })
+  expect(await crashing.part.givenUp).toBe('stub cannot run: out of luck')
+  expect(crashing.pids()).toHaveLength(1)
+  const { part, lines, pids } = start('run', { patient: () => false, restartMs: [10] })
+  await expect.poll(() => lines, waitFor).toContain('begun')
+  process.kill(part.pid() ?? 0, 'SIGKILL')
+  await expect.poll(() => pids().length, waitFor).toBe(2)
 }, 30_000)
 
 test('what a crashed part had started does not outlive it', async () => {

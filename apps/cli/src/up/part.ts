@@ -16,6 +16,8 @@ export interface PartOptions {
   onMessage?: (message: unknown) => void
   /** Waits before the next starts, in order; one more failure than there are waits, and the part is given up. */
   restartMs?: readonly number[]
+  /** Whether an end of its own is tried again: at first it is not, so that what cannot work is told at once. */
+  patient?: () => boolean
   /** A run of at least this long forgets the failures before it. */
   wellAfterMs?: number
 }
@@ -64,7 +66,8 @@ const signalGroup = (pid: number | undefined, signal: NodeJS.Signals): void => {
  * its own: Ctrl-C reaches us alone, so that the parts can be stopped in order.
  */
 export const startPart = (options: PartOptions): Part => {
-  const { name, file, args, env, stopLimitMs, onLine, onMessage, restartMs = RESTART_MS, wellAfterMs = WELL_AFTER_MS } = options
+  const { name, file, args, env, stopLimitMs, onLine, onMessage, patient = () => true } = options
+  const { restartMs = RESTART_MS, wellAfterMs = WELL_AFTER_MS } = options
   const { promise: givenUp, resolve: giveUp } = Promise.withResolvers<string>()
   let child: ChildProcess | undefined
   let exited: Promise<unknown> = Promise.resolve()
@@ -97,7 +100,7 @@ export const startPart = (options: PartOptions): Part => {
       failures += 1
       const reason = [howItEnded(end), ...lastWords].join('\n  ')
       const wait = restartMs[failures - 1]
-      if (end.code === EXIT.refused) giveUp(`${name} refuses to start: ${lastWords.join('\n  ') || reason}`)
+      if (end.code === EXIT.refused || (end.code !== null && !patient())) giveUp(`${name} cannot run: ${lastWords.join('\n  ') || reason}`)
       else if (wait === undefined) giveUp(`${name} failed ${failures} times, the last time with ${reason}`)
       else {
         onLine(`ended (${howItEnded(end)}); starting it again in ${wait} ms`)

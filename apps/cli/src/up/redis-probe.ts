@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 
 /**
- * The first line that a Redis on a socket answers to a command without arguments; empty when somebody listens there and says
+ * The first line that a Redis on a socket answers to a command (words without spaces in them); empty when somebody listens there and says
  * nothing, `undefined` when nobody listens.
  */
 export const askRedis = (path: string, command: string, timeoutMs = 1_000): Promise<string | undefined> =>

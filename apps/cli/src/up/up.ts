@@ -60,6 +60,7 @@ export const up = async (argv: readonly string[]): Promise<void> => {
   const stopMs = values.drainLimit + STOP_MARGIN_MS
   const parts: { redis?: Part; gateway?: Part; worker?: Part } = {}
   let failure: string | undefined
+  let greeted = false
   const shutdown = onShutdown(
     [
       { name: 'worker', limitMs: stopMs + 2_000, run: () => parts.worker?.stop() },
@@ -92,10 +93,10 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     DROVER_LOG_FORMAT: 'json',
   })
   const config = argv.flatMap((word, at) => (word === '--config' ? [word, argv[at + 1] ?? ''] : word.startsWith('--config=') ? [word] : []))
-  const start = (name: keyof typeof parts, options: Omit<PartOptions, 'name' | 'env' | 'onLine'>): void => {
+  const start = (name: keyof typeof parts, options: Omit<PartOptions, 'name' | 'env' | 'onLine' | 'patient'>): void => {
     signal.throwIfAborted()
     const onLine = (line: string): void => say(values.logFormat === 'json' ? line : `${name.padEnd(7)} | ${prettyLine(line)}`)
-    const part = startPart({ name, env, onLine, ...options })
+    const part = startPart({ name, env, onLine, patient: () => greeted, ...options })
     void part.givenUp.then((reason) => fail(reason, EXIT.failed))
     parts[name] = part
   }
@@ -119,6 +120,7 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     await gatewayReady(() => url, signal)
     const status = await firstStatus(() => readStatus({ url, apiKey: values.apiKey }), values.worker, signal)
     for (const line of welcome({ url, keyed: values.apiKey !== undefined, worker: values.worker, status })) say(line)
+    greeted = true
   }
 
   await run().catch((error: unknown) => {
