@@ -97,11 +97,9 @@ export class Appender {
   #answered(lease: Lease, answer: string | number): void {
     const batch = lease.sending ?? []
     lease.sending = undefined
-    if (answer === 'ok') {
-      lease.next += batch.length
-      lease.stored()
-      if (lease.pending) this.push(lease)
-    } else lease.refused(answer)
+    if (answer !== 'ok') return lease.refused(answer, batch)
+    lease.stored(batch)
+    if (lease.pending) this.push(lease)
   }
 }
 

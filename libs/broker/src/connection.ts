@@ -20,17 +20,19 @@ export const connect = async ({ url, sendTwice = 0 }: ConnectionSettings, name: 
     connectionName: name,
     lazyConnect: true,
     maxRetriesPerRequest: null,
-    // Redis restarts within tens of milliseconds: look again soon, then at most twice a second.
-    retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times - 1, 5), 500) * (0.75 + Math.random() / 2),
+    // Redis restarts within tens of milliseconds: look again soon, then several times a second.
+    retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times - 1, 4), 300) * (0.75 + Math.random() / 2),
   }
   const redis = url.startsWith('unix:') ? new Redis({ ...settings, path: url.slice('unix:'.length) }) : new Redis(url, settings)
   let last: Error | undefined
   // Without a listener a connection error ends the process; each one is seen again by the commands that wait.
   redis.on('error', (error: Error) => (last = error))
-  const timer = setTimeout(() => redis.disconnect(), START_TIMEOUT)
+  let timer: NodeJS.Timeout | undefined
   try {
     redis.connect().catch(() => undefined)
     await new Promise<void>((resolve, reject) => {
+      // Not by its `end` event: a client that is told to stop between two tries never sends one.
+      timer = setTimeout(() => reject(last), START_TIMEOUT)
       redis.once('ready', resolve)
       redis.once('end', () => reject(last))
       redis.once('error', (error: Error) => {

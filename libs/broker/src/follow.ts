@@ -21,6 +21,9 @@ export class Follow {
   #reading = false
   #behind = false
   #over = false
+  /** Token of the lease whose frames have been passed on. */
+  #lease: string | undefined
+  #first = Promise.withResolvers<void>()
 
   constructor(id: JobId, lane: Lane, sink: FrameSink, broker: GatewayBroker) {
     this.id = id
@@ -29,23 +32,29 @@ export class Follow {
     this.#broker = broker
   }
 
+  /** Resolves with the first frame: then the job has surely been accepted, whatever became of the answer to its submit. */
+  get begun(): Promise<void> {
+    return this.#first.promise
+  }
+
   /** Frames as they were published. */
-  receive(first: number, attempt: number, frames: Frame[]): void {
+  receive(first: number, attempt: number, lease: string, frames: Frame[]): void {
     this.heard = performance.now()
-    if (this.#over || first + frames.length <= this.#expected) return
-    if (this.#paused || this.#reading || first !== this.#expected) {
+    if (this.#over) return
+    if (first < this.#expected && this.#isOther(lease)) return this.#diverge()
+    if (first + frames.length <= this.#expected) return
+    if (this.#paused || this.#reading || first > this.#expected) {
       this.#behind = true
       if (!this.#paused) void this.#readOn()
       return
     }
-    this.#deliver(attempt, frames)
+    this.#deliver(attempt, lease, first, frames)
   }
 
-  /** The number of the job's next frame, as Redis has it; 0 for a job that is not there. */
+  /** The number of the job's next frame, as Redis has it. */
   known(next: number): void {
     this.heard = performance.now()
     if (this.#over) return
-    if (next === 0) return this.#lose()
     if (next > this.#expected) {
       this.#behind = true
       if (!this.#paused) void this.#readOn()
@@ -70,8 +79,21 @@ export class Follow {
     await this.#broker.leave(this)
   }
 
-  #deliver(attempt: number, frames: Frame[]): void {
-    for (const frame of frames) {
+  /** A frame with a number that we have had, from another lease: Redis has forgotten an attempt, and what it said is not what comes now. */
+  #isOther(lease: string): boolean {
+    return lease !== '' && this.#lease !== undefined && lease !== this.#lease
+  }
+
+  #diverge(): void {
+    void this.leave().catch(() => undefined)
+    this.#sink.lost(new BrokerError('node_lost', 'the job queue has lost a part of the answer that was already sent'))
+  }
+
+  /** `first` is at most the expected number: what was sent again may come in other pieces. */
+  #deliver(attempt: number, lease: string, first: number, frames: Frame[]): void {
+    this.#lease = lease
+    this.#first.resolve()
+    for (const frame of first === this.#expected ? frames : frames.slice(this.#expected - first)) {
       this.#expected += 1
       if (frame.end) {
         this.#over = true
@@ -82,7 +104,9 @@ export class Follow {
     }
   }
 
-  #lose(): void {
+  /** The job is not there any more. */
+  lose(): void {
+    if (this.#over) return
     this.#over = true
     this.#broker.done(this.id)
     this.#sink.lost(new BrokerError('internal', 'the job is no longer known to the queue'))
@@ -95,11 +119,14 @@ export class Follow {
       while (this.#behind && !this.#paused && !this.#over) {
         this.#behind = false
         const before = this.#expected
-        const [there, attempt, next, , ...entries] = (await this.#broker.read(this.id, this.#expected, READ_ENTRIES)) as [number, number, number, number, ...unknown[]]
-        if (there === 0) return this.#lose()
-        for (let i = 0; i < entries.length && !this.#over; i += 2) {
-          if (this.#paused) break
-          if (entries[i] === this.#expected) this.#deliver(attempt, JSON.parse(entries[i + 1] as string) as Frame[])
+        const [there, attempt, next, ...entries] = (await this.#broker.read(this.id, this.#expected, READ_ENTRIES)) as [number, number, number, ...unknown[]]
+        if (there === 0) return // the poll looks into it
+        for (let i = 0; i < entries.length && !this.#over && !this.#paused; i += 3) {
+          const [first, lease, frames] = entries.slice(i, i + 3) as [number, string, string]
+          const parsed = JSON.parse(frames) as Frame[]
+          if (first > this.#expected || first + parsed.length <= this.#expected) continue
+          if (this.#isOther(lease) && !parsed[0]?.reset && !parsed[0]?.end) return this.#diverge()
+          this.#deliver(attempt, lease, first, parsed)
         }
         if (this.#expected < next && this.#expected > before) this.#behind = true
       }

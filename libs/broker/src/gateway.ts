@@ -4,7 +4,7 @@ import { newJobId } from './ids.ts'
 import { laneOf, type Keys, type Lane } from './keys.ts'
 import type { Lanes } from './lanes.ts'
 import { Follow } from './follow.ts'
-import { LINGER_MS } from './limits.ts'
+import { FORGETS_MS, LINGER_MS } from './limits.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What a request brings; the rest of a `Job` is made here. */
@@ -51,6 +51,8 @@ const POLL_BATCH = 200
 interface Message {
   job: JobId
   attempt: number
+  /** Token of the lease that wrote it, '' for nobody's. */
+  lease: string
   first: number
   frames: Frame[]
 }
@@ -60,6 +62,8 @@ export class GatewayBroker {
   readonly id: string
   #options: GatewayBrokerOptions
   #follows = new Map<JobId, Follow>()
+  /** What was submitted a moment ago, oldest first: a Redis that is killed may yet forget it. */
+  #recent = new Map<JobId, { send(): Promise<unknown>; at: number }>()
   /** Lanes that were nearly full at the last look: there a job is admitted before it is added, at the price of a round trip. */
   #tight = new Set<Lane>()
   #downSince: number | undefined
@@ -69,11 +73,18 @@ export class GatewayBroker {
     this.id = options.id
     this.#options = options
     options.redis.on('close', () => (this.#downSince ??= performance.now()))
-    options.redis.on('ready', () => (this.#downSince = undefined))
+    options.redis.on('ready', () => {
+      this.#downSince = undefined
+      for (const recent of this.#recent.values()) recent.at = performance.now()
+      void this.#lookAfter(0)
+    })
     options.subscriber.on('message', (_channel: string, text: string) => this.#receive(text))
     // What was published while the subscriber was away is only in the logs.
     options.subscriber.on('ready', () => void this.#lookAfter(0))
-    this.#poll = setInterval(() => void this.#lookAfter(2 * POLL_MS), POLL_MS)
+    this.#poll = setInterval(() => {
+      this.#prune()
+      void this.#lookAfter(2 * POLL_MS)
+    }, POLL_MS)
   }
 
   async listen(): Promise<void> {
@@ -100,15 +111,21 @@ export class GatewayBroker {
     const job: Job = { v: WIRE_VERSION, id, ...rest, body: beside ? { beside: true } : { inline: body } }
     const follow = new Follow(id, lane, sink, this)
     this.#follows.set(id, follow)
-    try {
-      // Both in one tick, ours first: a job that BullMQ knows and we do not is dropped by `begin`, the other way round it would hang.
-      const admitted = scripts.submit(
+    const envelope = JSON.stringify(job)
+    const admit = () =>
+      scripts.submit(
         [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, keys.ofLane(lane, 'prioritized'), keys.ofLane(lane, 'wait'), keys.ofLane(lane, 'meta')],
         [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS],
       ) as Promise<[0 | 1, number]>
-      const [accepted, depth] = this.#tight.has(lane)
-        ? await inTime(admitted.then(async (answer) => (answer[0] === 1 && (await lanes.add(lane, id, JSON.stringify(job))), answer)))
-        : (await inTime(Promise.all([admitted, lanes.add(lane, id, JSON.stringify(job))])))[0]
+    const add = () => lanes.add(lane, id, envelope)
+    try {
+      // Both in one tick, ours first: a job that BullMQ knows and we do not is dropped by `begin`, the other way round it would hang.
+      const admitted = admit()
+      const answered = this.#tight.has(lane)
+        ? admitted.then(async (answer) => (answer[0] === 1 && (await add()), answer))
+        : Promise.all([admitted, add()]).then(([answer]) => answer)
+      const [accepted, depth] = await inTime(Promise.race([answered, follow.begun.then((): [1, number] => [1, 0])]))
+      if (accepted === 1) this.#recent.set(id, { send: () => Promise.all([admit(), add()]), at: performance.now() })
       if (depth > laneLimit * 0.9) this.#tight.add(lane)
       else this.#tight.delete(lane)
       if (accepted === 1) return follow
@@ -149,9 +166,9 @@ export class GatewayBroker {
   }
 
   #receive(text: string): void {
-    for (const { job, attempt, first, frames } of JSON.parse(text) as Message[]) {
+    for (const { job, attempt, lease, first, frames } of JSON.parse(text) as Message[]) {
       const follow = this.#follows.get(job)
-      if (follow) follow.receive(first, attempt, frames)
+      if (follow) follow.receive(first, attempt, lease, frames)
       else void this.#forget(job).catch(() => undefined)
     }
   }
@@ -169,7 +186,27 @@ export class GatewayBroker {
     for (let i = 0; i < silent.length; i += POLL_BATCH) {
       const batch = silent.slice(i, i + POLL_BATCH)
       const numbers = (await this.#options.scripts.progress(batch.map(({ id }) => this.#options.keys.job(id)), []).catch(() => [])) as number[]
-      for (const [index, next] of numbers.entries()) batch[index]!.known(next)
+      for (const [index, next] of numbers.entries()) {
+        const follow = batch[index]!
+        if (next > 0) follow.known(next)
+        else await this.#bringBack(follow)
+      }
+    }
+  }
+
+  /** Redis does not know the job: it was killed, and has forgotten even the submit. What is still at hand is submitted again. */
+  async #bringBack(follow: Follow): Promise<void> {
+    const recent = this.#recent.get(follow.id)
+    if (!recent) return follow.lose()
+    await recent.send().catch(() => undefined)
+  }
+
+  #prune(): void {
+    if (this.#downSince !== undefined) return
+    const old = performance.now() - FORGETS_MS
+    for (const [id, { at }] of this.#recent) {
+      if (at > old) return
+      this.#recent.delete(id)
     }
   }
 

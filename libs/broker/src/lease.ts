@@ -1,12 +1,15 @@
 import { BrokerError, FRAME_BYTES, toErrorInfo, type AttemptOutcome, type Frame, type Head, type Job, type TerminalRecord } from '@drover/core'
 import { toFrames, type Appender } from './appender.ts'
 import type { Lane } from './keys.ts'
+import { FORGETS_MS } from './limits.ts'
 
 /** Why an attempt must stop; it is the reason of the lease's signal. */
 export type Abort = Extract<AttemptOutcome, { kind: 'cancelled' | 'failed' | 'returned' | 'lost' }>
 
 /** Text that may wait in one lease before its engine is paused, characters. */
 const BACKLOG = 16 * 1024
+/** Most characters kept of what Redis has answered for. */
+const KEPT = 64 * 1024
 
 export interface LeaseFacts {
   job: Job
@@ -28,9 +31,12 @@ export interface LeaseActions {
   appender: Appender
   /** BullMQ's bookkeeping for a job whose record stands. */
   finish(lease: Lease): void
+  /** Redis has forgotten the attempt: have it again, or abort. */
+  reclaim(lease: Lease): void
   /** Gives the job up unended. */
   release(lease: Lease, counted: boolean, error?: BrokerError): Promise<boolean>
-  over(lease: Lease): void
+  /** The lease is done with; `recorded`: it has ended its job. */
+  over(lease: Lease, recorded: boolean): void
 }
 
 /** The right to run one attempt of a job, until its lock runs out. Its frames are numbered here and refused once another attempt has begun. */
@@ -56,6 +62,11 @@ export class Lease implements LeaseFacts {
   #onRoom: (() => void) | undefined
   #settled: PromiseWithResolvers<boolean> | undefined
   #over = false
+  /** Frames that Redis has answered for, the last ones. */
+  #kept: { first: number; frame: Frame; at: number; size: number }[] = []
+  #keptSize = 0
+  /** Frames to be sent again before anything new. */
+  #again: Frame[] = []
 
   constructor(facts: LeaseFacts, actions: LeaseActions) {
     this.job = facts.job
@@ -81,7 +92,7 @@ export class Lease implements LeaseFacts {
 
   /** Something waits to be sent. */
   get pending(): boolean {
-    return this.#record !== undefined || this.#text !== '' || this.#frame.head !== undefined || this.#frame.reset !== undefined
+    return this.#again.length > 0 || this.#record !== undefined || this.#text !== '' || this.#frame.head !== undefined || this.#frame.reset !== undefined
   }
 
   /** Text of this attempt has been handed over, so somebody may have read it. */
@@ -148,13 +159,20 @@ export class Lease implements LeaseFacts {
     this.#over = true
     this.#text = ''
     this.#frame = {}
+    this.#again = []
     this.#actions.appender.drop(this)
-    this.#actions.over(this)
+    this.#actions.over(this, written)
     this.#settled?.resolve(written)
   }
 
   /** @internal for `Appender`: takes what waits, about `most` characters of it, as frames. */
   cut(most: number): Frame[] {
+    if (this.#again.length > 0) {
+      let size = 0
+      let count = 0
+      while (count < this.#again.length && (count === 0 || size < most)) size += this.#again[count++]!.text?.length ?? 0
+      return this.#again.splice(0, count)
+    }
     const whole = this.#text.length <= most
     let to = this.#text.length
     if (!whole) {
@@ -178,8 +196,16 @@ export class Lease implements LeaseFacts {
     this.#actions.finish(this)
   }
 
-  /** @internal for `Appender`: what was cut is stored. */
-  stored(): void {
+  /** @internal for `Appender`: what was sent is stored. */
+  stored(batch: Frame[]): void {
+    const at = performance.now()
+    for (const frame of batch) {
+      const size = frame.text?.length ?? 0
+      this.#kept.push({ first: this.next, frame, at, size })
+      this.#keptSize += size
+      this.next += 1
+    }
+    this.prune(at)
     if (!this.pending && this.#settled) return this.#drop(true)
     if (this.#text.length >= BACKLOG || !this.#onRoom) return
     const then = this.#onRoom
@@ -187,14 +213,45 @@ export class Lease implements LeaseFacts {
     then()
   }
 
-  /** @internal for `Appender`: another attempt has the job, it has ended, or its log is full. */
-  refused(answer: string | number): void {
+  /** @internal What Redis cannot forget any more need not be kept. */
+  prune(now: number): void {
+    while (this.#kept[0] && (now - this.#kept[0].at > FORGETS_MS || (this.#keptSize > KEPT && this.#kept.length > 1))) this.#keptSize -= this.#kept.shift()!.size
+  }
+
+  /** @internal Redis was away: what it had answered for until then may have been forgotten just now. */
+  keepLonger(now: number): void {
+    for (const kept of this.#kept) kept.at = now
+  }
+
+  /** @internal Redis wants frames from `number` on. False: they are no longer kept. */
+  rewind(number: number): boolean {
+    const kept = this.#kept.filter(({ first }) => first >= number)
+    if (number > this.next || kept.length !== this.next - number) return false
+    this.#again = [...kept.map(({ frame }) => frame), ...this.#again]
+    this.#kept = this.#kept.filter(({ first }) => first < number)
+    this.#keptSize = this.#kept.reduce((sum, { size }) => sum + size, 0)
+    this.next = number
+    this.#over = false
+    if (this.pending) this.#actions.appender.push(this)
+    return true
+  }
+
+  /** @internal for `Appender`: another attempt has the job, it has ended, its log is full, or Redis has forgotten something. */
+  refused(answer: string | number, batch: Frame[]): void {
     if (answer === 'full' && !this.#settled) {
       this.#text = ''
       return this.abort({ kind: 'failed', error: new BrokerError('answer_too_large', 'the answer has outgrown what is kept of one job') })
     }
+    if (answer === 'behind' || answer === 'gone' || typeof answer === 'number') this.#again = [...batch, ...this.#again]
+    if (answer === 'behind' || answer === 'gone') return this.#actions.reclaim(this)
+    if (typeof answer === 'number' && this.rewind(answer)) return
     if (answer === 'ended') this.#actions.finish(this)
-    this.abort({ kind: 'lost', why: typeof answer === 'number' ? `frame ${this.next} was sent, ${answer} expected` : answer })
+    this.lose(typeof answer === 'number' ? `frame ${this.next} was sent, ${answer} expected` : answer)
+  }
+
+  /** @internal The attempt is no longer this lease's. */
+  lose(why: string): void {
+    this.abort({ kind: 'lost', why })
     this.#drop(false)
   }
 }

@@ -4,3 +4,8 @@ export const LINGER_MS = 60_000
 export const LOG_BYTES = 16 * 1024 * 1024
 /** Counted starts of one job. */
 export const MAX_STARTS = 3
+/**
+ * A Redis that is killed may forget what it has answered for this long, ms: with `appendfsync everysec` it holds writes back, for two
+ * seconds at most, while an fsync is under way. Whoever has sent something keeps it until then.
+ */
+export const FORGETS_MS = 2_500

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 
-const names = ['submit', 'begin', 'append', 'settle', 'release', 'renew', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
+const names = ['submit', 'begin', 'append', 'settle', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
 export type ScriptName = (typeof names)[number]
 
 /** Runs one of `lua/*.lua`. Each lists its KEYS, ARGV and answers on top, and may be sent twice. */

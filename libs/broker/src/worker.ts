@@ -5,7 +5,7 @@ import { JUDGE_AFTER_MS, upFor } from './connection.ts'
 import type { Keys, Lane } from './keys.ts'
 import { LOCK_MS, type Lanes } from './lanes.ts'
 import { Lease } from './lease.ts'
-import { LINGER_MS, MAX_STARTS } from './limits.ts'
+import { FORGETS_MS, LINGER_MS, MAX_STARTS } from './limits.ts'
 import type { Scripts } from './scripts.ts'
 
 /** All leases of a worker are renewed this often: three times in a lock's life. */
@@ -47,19 +47,33 @@ export const deadlineError = JSON.stringify(toErrorInfo(new BrokerError('deadlin
 export class WorkerBroker {
   #options: WorkerBrokerOptions
   #leases = new Map<JobId, Lease>()
+  /** Leases that have ended a moment ago, oldest first: Redis may yet forget how. */
+  #recent: { lease: Lease; at: number }[] = []
+  #reclaiming = new Set<Lease>()
   #appender: Appender
   #tokens = 0
   #renewing = false
   #timer: NodeJS.Timeout
   #up: () => number
+  /** Redis has been away since this worker began. */
+  #away = false
 
   constructor(options: WorkerBrokerOptions) {
     this.#options = options
+    options.redis.on('close', () => (this.#away = true))
     this.#up = upFor(options.redis)
     this.#appender = new Appender(options)
     this.#timer = setInterval(() => void this.#renew(), RENEW_MS)
     // After an outage locks may be about to run out, or have: the first thing to do is to hold on to them.
-    options.redis.on('ready', () => void this.#renew())
+    options.redis.on('ready', () => {
+      const now = performance.now()
+      for (const lease of this.#leases.values()) lease.keepLonger(now)
+      for (const recent of this.#recent) {
+        recent.at = now
+        void this.#reclaim(recent.lease)
+      }
+      void this.#renew()
+    })
     options.subscriber.on('message', (_channel: string, text: string) => {
       const { ended } = JSON.parse(text) as { ended: JobId }
       const lease = this.#leases.get(ended)
@@ -86,6 +100,7 @@ export class WorkerBroker {
    */
   async take(lane: Lane): Promise<Lease | 'empty' | 'again'> {
     const { lanes, scripts, keys, base, node, instance } = this.#options
+    await this.#holdersFirst()
     this.#tokens += 1
     const token = `${instance}.${this.#tokens.toString(36)}`
     const taken = await lanes.take(lane, token)
@@ -127,7 +142,11 @@ export class WorkerBroker {
           const released = await scripts.release([keys.job(id)], [attempt, token, counted ? 1 : 0, info])
           return released === 1 && (await lanes.giveBack(lane, id, token))
         },
-        over: () => void this.#leases.delete(id),
+        reclaim: (each) => void this.#reclaim(each),
+        over: (each, recorded) => {
+          this.#leases.delete(id)
+          if (recorded) this.#recent.push({ lease: each, at: performance.now() })
+        },
       },
     )
     this.#leases.set(id, lease)
@@ -151,6 +170,7 @@ export class WorkerBroker {
     const { keys, blocking, node } = this.#options
     const markers = new Map<string, Lane>(lanes.map((lane) => [keys.ofLane(lane, 'marker'), lane]))
     // A reconnect can leave a blocking read that never settles: then the connection is made anew.
+    if (await this.#holdersFirst()) return 'unsure'
     const watchdog = setTimeout(() => blocking.disconnect(true), WAIT_S * 1000 + 3_000)
     try {
       const hit = await blocking.bzpopmin(keys.wake(node), ...markers.keys(), WAIT_S)
@@ -176,6 +196,13 @@ export class WorkerBroker {
     await this.#options.lanes.mark(lane)
   }
 
+  /** After an outage, waits until those that held attempts could say so. True when that took a while. */
+  async #holdersFirst(): Promise<boolean> {
+    if (!this.#away || this.#up() >= HOLDERS_FIRST_MS) return false
+    while (this.#up() < HOLDERS_FIRST_MS) await new Promise((resolve) => setTimeout(resolve, 50))
+    return true
+  }
+
   get #mayJudge(): 0 | 1 {
     return this.#up() >= JUDGE_AFTER_MS ? 1 : 0
   }
@@ -183,6 +210,11 @@ export class WorkerBroker {
   async #renew(): Promise<void> {
     if (this.#renewing) return
     this.#renewing = true
+    const now = performance.now()
+    if (this.#up() > 0) {
+      while (this.#recent[0] && now - this.#recent[0].at > FORGETS_MS) this.#recent.shift()
+      for (const lease of this.#leases.values()) lease.prune(now)
+    }
     const { scripts, keys, base } = this.#options
     try {
       const leases = [...this.#leases.values()]
@@ -194,9 +226,10 @@ export class WorkerBroker {
           keys.ofLane(lane, 'stalled'),
           keys.ofLane(lane, 'active'),
         ])
-        const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token }) => [job.id, token])])) as string[]
+        const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token, attempt }) => [job.id, token, attempt])])) as string[]
         for (const [n, lease] of batch.entries()) {
           if (answers[n] === 'ended') this.#gone(lease)
+          else if (answers[n] === 'behind' || answers[n] === 'gone') void this.#reclaim(lease)
           else if (answers[n] === 'lost') lease.abort({ kind: 'lost', why: 'lock' })
           else if (answers[n] === 'unwanted') lease.abort({ kind: 'cancelled' })
         }
@@ -205,6 +238,29 @@ export class WorkerBroker {
       this.#options.onError(error)
     } finally {
       this.#renewing = false
+    }
+  }
+
+  /** Redis has been killed and has forgotten what it had answered: bring back the attempt, and then the frames. */
+  async #reclaim(lease: Lease): Promise<void> {
+    if (this.#reclaiming.has(lease)) return
+    this.#reclaiming.add(lease)
+    const { scripts, keys, node } = this.#options
+    const { job, lane, token, attempt } = lease
+    const names = [keys.job(job.id), keys.ofLane(lane, `${job.id}:lock`), ...['wait', 'prioritized', 'active', 'stalled', job.id].map((name) => keys.ofLane(lane, name))]
+    try {
+      for (const end = performance.now() + RECLAIM_MS; ; await new Promise((resolve) => setTimeout(resolve, RECLAIM_PAUSE_MS))) {
+        const answer = (await scripts.reclaim(names, [job.id, token, attempt, node, LOCK_MS])) as number | 'gone' | 'ended' | 'lost'
+        if (answer === 'gone' && performance.now() < end) continue
+        if (typeof answer === 'number' && lease.rewind(answer)) this.#leases.set(job.id, lease)
+        else if (answer === 'ended') this.#gone(lease)
+        else lease.lose(typeof answer === 'number' ? `frame ${answer} is no longer kept` : answer)
+        return
+      }
+    } catch (error) {
+      this.#options.onError(error)
+    } finally {
+      this.#reclaiming.delete(lease)
     }
   }
 
@@ -219,6 +275,12 @@ export class WorkerBroker {
     clearInterval(this.#timer)
   }
 }
+
+/** A job that Redis has forgotten is waited for this long, ms: its gateway brings it again. */
+const RECLAIM_MS = 4_000
+const RECLAIM_PAUSE_MS = 100
+/** After Redis was away nothing new is taken for this long, ms: more than the longest pause between two tries to reconnect. */
+const HOLDERS_FIRST_MS = 500
 
 /** Longest wait for a marker before all lanes are looked at, s: a node that died between pop and take has swallowed one. */
 const WAIT_S = 1

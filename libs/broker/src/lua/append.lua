@@ -2,8 +2,8 @@
 -- KEYS[3i-2] job hash  [3i-1] log  [3i] body
 -- ARGV[1] base  [2] linger  [3] most bytes of a log; then seven for each job i:
 --      job id, attempt, lease token, number of the first frame, how many, frames (JSON array), record (JSON or '')
--- Returns for each: 'ok' (also when stored before) | 'stale' (a later attempt, or the lease given back) | 'ended' | 'full' | the
--- number expected instead
+-- Returns for each: 'ok' (also when stored before) | 'stale' (a later attempt, or the lease given back) | 'ended' | 'full' |
+-- the number expected instead | 'behind', 'gone': Redis has forgotten the attempt, or the job (see reclaim.lua)
 local base, linger, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local answers, outbox, gateways = {}, {}, {}
 
@@ -15,7 +15,8 @@ local function store(i)
   local h = redis.call('HMGET', key, 'att', 'tok', 'next', 'rec', 'bytes', 'st', 'fol', 'rtok')
   local number = tonumber(h[3] or '1')
   if h[4] then return h[8] == token and first < number and 'ok' or 'ended' end
-  if not h[1] then return 'ended' end
+  if not h[7] then return 'gone' end
+  if tonumber(h[1] or '0') < tonumber(attempt) then return 'behind' end
   if h[1] ~= attempt or h[2] ~= token then return 'stale' end
   if first + count <= number then return 'ok' end
   if first ~= number then return number end
@@ -26,14 +27,14 @@ local function store(i)
     -- The whole answer in one call: it needs no stream of its own.
     redis.call('HSET', key, 'tail', frames, 'next', number + count, 'rec', record, 'rtok', token)
   else
-    redis.call('XADD', log, first .. '-0', 'f', frames)
+    redis.call('XADD', log, first .. '-0', 'l', token, 'f', frames)
     if number == 1 then redis.call('PEXPIRE', log, redis.call('PTTL', key)) end
     if ends then redis.call('HSET', key, 'next', number + count, 'bytes', bytes, 'rec', record, 'rtok', token)
     else redis.call('HSET', key, 'next', number + count, 'bytes', bytes) end
   end
   if ends then retire(base, job, linger) end
   if ends or h[6] == '1' then
-    local text = message(job, attempt, first, frames)
+    local text = message(job, attempt, token, first, frames)
     each_follower(h[7], function(gateway)
       local box = outbox[gateway]
       if not box then

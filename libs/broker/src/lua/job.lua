@@ -32,8 +32,8 @@ local function is_wanted(base, followers, background)
   return wanted
 end
 
-local function message(job, attempt, first, frames)
-  return '{"job":"' .. job .. '","attempt":' .. attempt .. ',"first":' .. first .. ',"frames":' .. frames .. '}'
+local function message(job, attempt, lease, first, frames)
+  return '{"job":"' .. job .. '","attempt":' .. attempt .. ',"lease":"' .. lease .. '","first":' .. first .. ',"frames":' .. frames .. '}'
 end
 
 -- After the record stands: what an ended job still needs, and for how long.
@@ -56,11 +56,11 @@ local function finish(base, job, linger, outcome, error)
   record = record .. '}'
   local frames = '[{"end":' .. record .. '}]'
   if number == 1 then redis.call('HSET', key, 'tail', frames)
-  else redis.call('XADD', key .. ':log', number .. '-0', 'f', frames) end
+  else redis.call('XADD', key .. ':log', number .. '-0', 'l', '', 'f', frames) end
   redis.call('HSET', key, 'rec', record, 'next', number + 1)
   retire(base, job, linger)
   each_follower(h[3], function(gateway)
-    redis.call('PUBLISH', base .. ':replies:' .. gateway, '[' .. message(job, attempt, number, frames) .. ']')
+    redis.call('PUBLISH', base .. ':replies:' .. gateway, '[' .. message(job, attempt, '', number, frames) .. ']')
   end)
   if h[5] and h[4] then redis.call('PUBLISH', base .. ':control:' .. h[4], '{"ended":"' .. job .. '"}') end
   return attempt
