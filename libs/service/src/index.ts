@@ -1,1 +1,11 @@
-export {}
+export * from './config.ts'
+export { EXIT, ExitError, farewell, runMain } from './exit.ts'
+export * from './listening.ts'
+export * from './log-line.ts'
+export * from './logs.ts'
+export * from './metrics.ts'
+export { type ConfigDefinition, type Setting, type SettingValues, type Settings, defineConfig, setting } from './setting.ts'
+export * from './shared-settings.ts'
+export * from './shutdown.ts'
+export * from './units.ts'
+export { VERSION } from './version.ts'

@@ -29,7 +29,9 @@ export const socketPath = (data: string, name: string): string => {
   const owner = process.getuid?.() ?? 0
   const folder = join(tmpdir(), `drover-${owner}-${createHash('sha256').update(data).digest('hex').slice(0, 16)}`)
   const short = join(folder, name)
-  if (Buffer.byteLength(short) > SOCKET_PATH_BYTES) throw new ExitError(`${short} is too long for a socket: name a shorter folder with --data`)
+  if (Buffer.byteLength(short) > SOCKET_PATH_BYTES) {
+    throw new ExitError(`${short} is too long for a socket: name a shorter folder with --data`)
+  }
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   // The temporary folder is everybody's: what somebody else has put there under our name is not ours to use.
   const found = lstatSync(folder)
@@ -85,5 +87,6 @@ export const holdDataFolder = async (data: string): Promise<boolean> => {
     takenOver = true
     rmSync(path, { force: true })
   }
-  throw new ExitError(`another "drover up" (process ${holder ?? 'unknown'}) uses ${data}: stop it, or give this one a folder with --data and a port with --port`)
+  const advice = 'stop it, or give this one a folder with --data and a port with --port'
+  throw new ExitError(`another "drover up" (process ${holder ?? 'unknown'}) uses ${data}: ${advice}`)
 }

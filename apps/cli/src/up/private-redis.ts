@@ -47,7 +47,8 @@ export const privateRedis = (program: string, data: string): { url: string; sock
     loglevel: 'warning',
   }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
-  return { url: `unix:${socket}`, socket, file: fileURLToPath(new URL('redis-guard.ts', import.meta.url)), args: [socket, program, ...args] }
+  const file = fileURLToPath(new URL('redis-guard.ts', import.meta.url))
+  return { url: `unix:${socket}`, socket, file, args: [socket, program, ...args] }
 }
 
 /** Waits until Redis takes commands; reading a large file back takes a while, and `onLoading` hears of it once. */

@@ -1,8 +1,8 @@
 import { connect } from 'node:net'
 
 /**
- * The first line that a Redis on a socket answers to a command (words without spaces in them); empty when somebody listens there and says
- * nothing, `undefined` when nobody listens.
+ * The first line that a Redis on a socket answers to a command of plain words; empty when somebody listens there and says nothing,
+ * `undefined` when nobody listens.
  */
 export const askRedis = (path: string, command: string, timeoutMs = 1_000): Promise<string | undefined> =>
   new Promise((resolve) => {

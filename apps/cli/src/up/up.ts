@@ -43,8 +43,9 @@ const tryPort = (host: string, port: number): Promise<NodeJS.ErrnoException | un
 const portIsFree = async (host: string, port: number, patienceMs: number): Promise<void> => {
   const limit = performance.now() + patienceMs
   for (let error = await tryPort(host, port); error !== undefined; error = await tryPort(host, port)) {
-    if (error.code !== 'EADDRINUSE') throw new ExitError(`port ${port} on ${host} cannot be used (${error.message}): correct --host or --port`)
-    if (performance.now() > limit) throw new ExitError(`port ${port} on ${host} is in use: stop what listens there, or give another one with --port`)
+    const place = `port ${port} on ${host}`
+    if (error.code !== 'EADDRINUSE') throw new ExitError(`${place} cannot be used (${error.message}): correct --host or --port`)
+    if (performance.now() > limit) throw new ExitError(`${place} is in use: stop what listens there, or give another one with --port`)
     await sleep(200)
   }
 }
@@ -55,7 +56,8 @@ export const up = async (argv: readonly string[]): Promise<void> => {
   const data = openDataFolder(values.data)
   const takenOver = await holdDataFolder(data)
   await portIsFree(values.host, values.port, takenOver ? ORPHANS_MS : 0)
-  const redis = sources.redisUrl === 'default' ? privateRedis(findRedis(values.redisServer, childEnvironment({})['PATH'] ?? ''), data) : undefined
+  const program = sources.redisUrl === 'default' ? findRedis(values.redisServer, childEnvironment({})['PATH'] ?? '') : undefined
+  const redis = program === undefined ? undefined : privateRedis(program, data)
 
   const stopMs = values.drainLimit + STOP_MARGIN_MS
   const parts: { redis?: Part; gateway?: Part; worker?: Part } = {}

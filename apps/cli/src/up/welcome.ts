@@ -23,4 +23,5 @@ export const welcome = ({ url, keyed, worker, status: { nodes } }: Welcome): str
 }
 
 const gettingOne =
-  'Start Ollama and "ollama pull llama3.2", or run a llama.cpp "llama-server" and name it with --engine http://127.0.0.1:8080; it shows up by itself.'
+  'Start Ollama and "ollama pull llama3.2" (it shows up by itself), ' +
+  'or run a "llama-server" of llama.cpp and name it with --engine http://127.0.0.1:8080.'
