@@ -21,10 +21,10 @@ const underFire = async (env: Record<string, string>, disturb: (redis: Awaited<R
   const gateway = await installation.gateway()
   await installation.worker('n', [{ url: engine.url, slots: STREAMS }], { gateway })
   const all: Told[] = []
-  let over = false
+  const over = new AbortController()
   let n = 0
   const places = Array.from({ length: STREAMS }, async (_, place) => {
-    while (!over) {
+    while (!over.signal.aborted) {
       n += 1
       const format = (['ollama.chat', 'openai.chat', 'ollama.generate'] as const)[place % 3]!
       all.push(await ask(gateway.url, format, { key: `s${n}`, stream: place % 4 !== 3, script: { tokens: TOKENS, rate: 60 } }).told)
@@ -32,7 +32,7 @@ const underFire = async (env: Record<string, string>, disturb: (redis: Awaited<R
     }
   })
   await disturb(redis)
-  over = true
+  over.abort()
   await Promise.all(places)
   await until('nothing is left in any lane', async () => (await statusOf(gateway.url)).lanes.every(({ waiting, running }) => waiting === 0 && running === 0))
   const jobs = (await engine.admin.stats()).jobs
