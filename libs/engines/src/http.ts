@@ -11,6 +11,11 @@ export interface EngineAddress {
   /** `http:` or `https:`; a path is a prefix of every endpoint. */
   url: string
   apiKey?: string | undefined
+  /**
+   * The engine closes a connection after a streamed answer although its header promises to keep it (llama-server 0.7.0): a request that
+   * met the closing one would fail for no fault of its own, so each POST gets a connection of its own.
+   */
+  closesStreams?: boolean
 }
 
 export interface JsonAnswer {
@@ -39,7 +44,7 @@ const GET_LIMIT_BYTES = 16 * 1024 * 1024
  * look like a hung engine. No timeout either once connected: loading a model may be silent for minutes, so the worker's own
  * timers, which know what is loaded, decide. Redirects are not followed, and the only headers are the ones below.
  */
-export const engineHttp = ({ id, url, apiKey }: EngineAddress): EngineHttp => {
+export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAddress): EngineHttp => {
   const { origin, pathname } = new URL(url)
   const base = pathname.replace(/\/+$/, '')
   const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
@@ -94,7 +99,7 @@ export const engineHttp = ({ id, url, apiKey }: EngineAddress): EngineHttp => {
     },
     post({ path, body }, sink) {
       const call = new PostCall(id, sink)
-      agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body }, call)
+      agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body, reset: closesStreams }, call)
       return call
     },
     close: () => agent.destroy(),

@@ -69,7 +69,7 @@ const DEFAULT_SLOTS = 4
  */
 export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerOptions): Engine => {
   const { id, url } = address
-  const http = engineHttp(address)
+  const http = engineHttp({ ...address, closesStreams: true })
   const configured = name === undefined ? undefined : canonicalName(name)
   if (name !== undefined && configured === undefined) throw new TypeError(`engine ${id}: its name cannot be a model's name`)
   /** It tells no date; the first sight of a model serves as one. */

@@ -1,0 +1,113 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { findProgram, freePort, startProgram, type Program } from './program.ts'
+
+export interface RedisOptions {
+  /** A TCP port of 127.0.0.1 instead of a unix socket. */
+  tcp?: boolean
+  /** More of its options, as `['--maxmemory', '64mb']`; they win over those set here. */
+  args?: string[]
+}
+
+export interface RedisServer extends AsyncDisposable {
+  /** `unix:/path/to.sock` or `redis://127.0.0.1:port`; the same after a restart. */
+  url: string
+  /** The same for ioredis and BullMQ. */
+  connection: { path: string } | { host: string; port: number }
+  /** Data folder. */
+  dir: string
+  readonly pid: number
+  signal(name: NodeJS.Signals): void
+  /** SIGKILL; resolves when the process is gone. The data folder stays. */
+  kill(): Promise<void>
+  /** Up again on the same data and address, SIGKILL first when it still runs; resolves when it answers. */
+  restart(): Promise<void>
+  /** Ends it and removes its data. */
+  stop(): Promise<void>
+}
+
+export const redisServerPath = (): string | undefined =>
+  findProgram('DROVER_REDIS_SERVER', ['redis-server', 'valkey-server'], '.drover/redis/bin/redis-server')
+
+const START_MS = 20_000
+
+type Address = { path: string } | { host: string; port: number }
+
+/** Whether it answers PING; while it reads its data back it does not yet. */
+const answers = async (address: Address): Promise<boolean> => {
+  const socket = connect(address)
+  try {
+    socket.write('PING\r\n')
+    const [reply] = (await once(socket, 'data', { signal: AbortSignal.timeout(1000) })) as [Buffer]
+    return reply.toString().startsWith('+PONG')
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}
+
+/**
+ * A private Redis (or Valkey) with AOF and `noeviction`, as Drover wants it, in a temporary folder of its own.
+ * @throws Error that names what is missing when there is no such program
+ */
+export const startRedis = async ({ tcp = false, args = [] }: RedisOptions = {}): Promise<RedisServer> => {
+  const found = redisServerPath()
+  if (!found) {
+    const ways = 'set DROVER_REDIS_SERVER, put one on PATH, or run deploy/setup/install-redis.sh .drover/redis'
+    throw new Error(`no redis-server or valkey-server: ${ways}`)
+  }
+  const dir = await mkdtemp(join(tmpdir(), 'drover-redis-'))
+  const address: Address = tcp ? { host: '127.0.0.1', port: await freePort() } : { path: join(dir, 'redis.sock') }
+  const listen = 'path' in address
+    ? ['--port', '0', '--unixsocket', address.path, '--unixsocketperm', '700']
+    : ['--port', String(address.port), '--bind', address.host]
+  const settings = [
+    '--dir', dir, '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '', '--maxmemory-policy', 'noeviction',
+    '--daemonize', 'no', ...listen, ...args,
+  ]
+
+  const up = async (): Promise<Program> => {
+    const program = await startProgram(found, settings)
+    const limit = Date.now() + START_MS
+    while (!(await answers(address))) {
+      if (program.running() && Date.now() < limit) {
+        await sleep(10)
+        continue
+      }
+      program.signal('SIGKILL')
+      throw new Error(`${found} does not come up: ${program.log().trim().split('\n').slice(-3).join(' | ')}`)
+    }
+    return program
+  }
+
+  let program = await up()
+  const end = async (signal: NodeJS.Signals) => {
+    program.signal(signal)
+    await program.exited
+  }
+  const stop = async () => {
+    await end('SIGTERM')
+    await rm(dir, { recursive: true, force: true })
+  }
+  return {
+    url: 'path' in address ? `unix:${address.path}` : `redis://${address.host}:${address.port}`,
+    connection: address,
+    dir,
+    get pid() {
+      return program.pid
+    },
+    signal: (name) => program.signal(name),
+    kill: () => end('SIGKILL'),
+    async restart() {
+      await end('SIGKILL')
+      program = await up()
+    },
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
