@@ -3,6 +3,7 @@ import type { BrokerError } from '@drover/core'
 import { dialects, type Answer } from '@drover/dialects'
 import { exposition } from '@drover/service'
 import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
 import type { Access } from './access.ts'
 import { inference, type InferenceDeps } from './inference.ts'
@@ -63,8 +64,8 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
       }
     }
     await next()
-    // What an inference handler has sent itself is on its way already.
-    if (!c.env.outgoing.headersSent) for (const [name, value] of Object.entries(ours)) c.res.headers.set(name, value)
+    // An inference handler sends its answer itself, headers included.
+    if (c.res !== RESPONSE_ALREADY_SENT) for (const [name, value] of Object.entries(ours)) c.res.headers.set(name, value)
   })
 
   app.get('/', (c) => c.text('Ollama is running'))

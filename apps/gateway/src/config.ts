@@ -1,5 +1,5 @@
 import { BrokerError } from '@drover/core'
-import { bytes, defineConfig, duration, ExitError, logSettings, redisSettings, setting } from '@drover/service'
+import { bytes, defineConfig, duration, EXIT, ExitError, logSettings, redisSettings, setting } from '@drover/service'
 import { z } from 'zod'
 import { isLoopback } from './access.ts'
 
@@ -32,5 +32,6 @@ export const requireKey = ({ host, apiKey, open }: { host: string; apiKey?: stri
   throw new ExitError(`the gateway would listen on ${host} for everybody: set DROVER_API_KEY, or say --open if that is wanted`)
 }
 
-/** What kept a process from starting, as one line. */
-export const startError = (error: unknown): unknown => (error instanceof BrokerError ? new ExitError(error.message) : error)
+/** What kept a process from starting, as one line. A Redis that cannot be reached may be there on the next try. */
+export const startError = (error: unknown): unknown =>
+  error instanceof BrokerError ? new ExitError(error.message, error.code === 'broker_unavailable' ? EXIT.failed : EXIT.refused) : error

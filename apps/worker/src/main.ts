@@ -1,12 +1,13 @@
 import { openWorker, type Lease } from '@drover/broker'
 import { BrokerError, type NodeRecord } from '@drover/core'
 import { findEngines, OLLAMA_PORTS, readGpus, type Engine } from '@drover/engines'
-import { createLog, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
+import { createLog, EXIT, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
 import { runAttempt } from './attempt.ts'
 import { workerConfig } from './config.ts'
 import { heartbeat } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
 import { pullLoop } from './pull-loop.ts'
+import { retryPause } from './retry-pause.ts'
 import { Slots, type Slot } from './slots.ts'
 import { watchdog } from './watchdog.ts'
 
@@ -32,7 +33,8 @@ runMain(async () => {
     onError,
     onRecovered: (lane, jobs) => log.warn({ lane, jobs }, 'jobs of a lost worker are back in their lane'),
   }).catch((error: unknown) => {
-    throw error instanceof BrokerError ? new ExitError(error.message) : error
+    // A Redis that cannot be reached may be there on the next try.
+    throw error instanceof BrokerError ? new ExitError(error.message, error.code === 'broker_unavailable' ? EXIT.failed : EXIT.refused) : error
   })
 
   const slots = new Slots()
@@ -96,9 +98,11 @@ runMain(async () => {
     try {
       const outcome = await runAttempt(lease, slot, { watchdog: watch, policy, now: Date.now })
       if (outcome.kind === 'completed') slots.worked(slot.engine, slot.held.model)
-      else if ('error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
+      // What fails a second time says more about the job than about the engine.
+      else if (lease.attempt === 1 && 'error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
       // The engine is free as soon as it has ended; what is left is between Redis and us.
       slot.release()
+      if (outcome.kind === 'retry') await retryPause(lease)
       const written = await lease.settle(outcome)
       if (outcome.kind === 'completed' && written) return
       log.info(

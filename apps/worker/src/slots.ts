@@ -22,7 +22,8 @@ interface Seat {
 }
 
 const CLASSES: JobClass[] = ['interactive', 'batch']
-const BACKOFF_MS = { first: 500, most: 30_000 }
+/** An engine leaves a lane when jobs fail one after the other; a single failure may be the job's own. No longer than this: others wait. */
+const BACKOFF_MS = { first: 500, most: 2_000 }
 
 /**
  * The node's concurrency budget: a slot belongs to (engine, model). An engine is given no job that it would have to queue: as many per
@@ -106,7 +107,7 @@ export class Slots {
     }
   }
 
-  /** The engine failed at this model: it leaves its lanes for a while, longer each time. */
+  /** The engine failed at another job of this model: from the second in a row on it leaves its lanes for a while, longer each time. */
   failed(engine: Engine, model: ModelName): void {
     const seat = this.#seats.get(engine.id)
     if (!seat) return
@@ -115,7 +116,7 @@ export class Slots {
     // Attempts that ran side by side fail together: that is one failure of the engine.
     if (before && now < before.until) return
     const failures = (before?.failures ?? 0) + 1
-    const pause = Math.min(BACKOFF_MS.first * 2 ** (failures - 1), BACKOFF_MS.most)
+    const pause = failures === 1 ? 0 : Math.min(BACKOFF_MS.first * 2 ** (failures - 2), BACKOFF_MS.most)
     seat.left.set(model, { until: now + pause, failures })
     // A timer may come a moment early, and the lane would then be looked at again only by the next poll.
     setTimeout(() => {

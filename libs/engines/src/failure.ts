@@ -22,6 +22,8 @@ export const engineFailure = (id: string, error: unknown): BrokerError => {
   if (error instanceof BrokerError) return error
   if (error instanceof errors.HTTPParserError) {
     // No cause: the parser's error carries a piece of the answer, and whoever logs a cause would log that piece.
+    // On a connection that was to be closed anyway undici tells a cut by its parser.
+    if (error.message.includes('Invalid EOF state')) return new BrokerError('engine_failed', `engine ${id} closed the connection before its answer was whole`)
     return new BrokerError('engine_protocol', `engine ${id} answered something that is not HTTP`)
   }
   const code = codeOf(error)
