@@ -81,7 +81,9 @@ runMain(async () => {
 
   const lookAtGpus = async () => (cards = await readGpus())
   await Promise.all([search(), lookAtGpus()])
-  const timers = [setInterval(() => void search().catch(onError), SEARCH_MS), setInterval(() => void lookAtGpus().catch(onError), GPU_MS)]
+  const timers = [setInterval(() => void search().catch(onError), SEARCH_MS)]
+  // Asking means starting a program each time: not where there is nothing to ask.
+  if (cards.length > 0) timers.push(setInterval(() => void lookAtGpus().catch(onError), GPU_MS))
 
   for (let tries = 1; !(await alive.start()); tries += 1) {
     if (tries === NAME_TRIES) throw new ExitError(`a living worker is called ${config.node} already: give this one another name with --node`)
