@@ -3,7 +3,7 @@ import type { Frame, JobId, ModelName } from '@drover/core'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../libs/broker/src/connection.ts'
 import { keys, laneOf } from '../../libs/broker/src/keys.ts'
-import { Lanes } from '../../libs/broker/src/lanes.ts'
+import { Lanes, LOCK_MS } from '../../libs/broker/src/lanes.ts'
 import { scripts } from '../../libs/broker/src/scripts.ts'
 import { spawnScriptedEngine, type ScriptedEngineProcess } from '../engine/spawn.ts'
 import { ask } from '../support/client.ts'
@@ -123,42 +123,51 @@ const byHand = async () => {
     return leases[0]!
   }
   const defined = scripts(connection)
-  const begin = (id: JobId, token: string) =>
-    defined.begin([named.job(id), named.ofLane(lane, `${id}:lock`), named.body(id)], [prefix, 1000, id, token, 'frozen', 3, '{}', '{}', 0]) as Promise<unknown[]>
+  const names = ['wait', 'active', 'prioritized', 'events', 'stalled', 'limiter', 'delayed', 'paused', 'meta', 'pc', 'marker']
+  const take = (token: string) =>
+    defined.take(
+      [...names.map((name) => named.ofLane(lane, name)), named.took(token)],
+      [prefix, 1000, named.ofLane(lane, ''), Date.now(), token, LOCK_MS, 'frozen', 3, '{}', '{}', 0],
+    ) as Promise<[string, JobId, string, number, number]>
   const append = (id: JobId, attempt: number, token: string, first: number, text: string, record = '') =>
     defined.append([named.job(id), named.log(id), named.body(id)], [prefix, 1000, 1e6, id, attempt, token, first, 1, JSON.stringify([{ text }]), record])
-  return { submit, takeOver, begin, append, lanes, lane, frames, ended: ended.promise }
+  return { submit, takeOver, take, append, lanes, lane, frames, ended: ended.promise }
 }
 
-test('a worker frozen between lease and begin is refused its attempt', async () => {
-  const { submit, takeOver, begin, append, lanes, lane, frames, ended } = await byHand()
+test('a worker frozen as soon as its attempt has begun can neither append nor end the job any more', async () => {
+  const { submit, takeOver, take, append, lanes, lane, frames, ended } = await byHand()
   await submit()
-  const taken = await lanes.take(lane, 'frozen-token')
-  const lease = await takeOver()
-  expect(await begin(taken!.id, 'frozen-token')).toEqual(['lost'])
-  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale')).toEqual(['stale'])
-  lease.append('right')
-  await lease.settle({ kind: 'completed' })
-  await ended
-  expect(frames.map(({ text }) => text).join('')).toBe('right')
-  expect(await lanes.finish(lane, taken!.id, 'frozen-token')).toBe(false)
-})
-
-test('a worker frozen before it settles can neither append nor end the job any more', async () => {
-  const { submit, takeOver, begin, append, lanes, lane, frames, ended } = await byHand()
-  await submit()
-  const taken = await lanes.take(lane, 'frozen-token')
-  const begun = await begin(taken!.id, 'frozen-token')
-  expect(begun.slice(0, 2)).toEqual(['begun', 1])
-  expect((await begin(taken!.id, 'frozen-token')).slice(0, 2), 'sent twice, it is the same attempt').toEqual(['begun', 1])
+  const taken = await take('frozen-token')
+  const [, id] = taken
+  expect(taken.slice(0, 1)).toEqual(['begun'])
+  const again = await take('frozen-token')
+  expect([again[1], again[3]], 'a take sent twice is one attempt').toEqual([id, 1])
   const lease = await takeOver()
   expect(lease.attempt).toBe(2)
   const record = '{"outcome":"completed","attempt":1}'
-  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale')).toEqual(['stale'])
-  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['stale'])
+  expect(await append(id, 1, 'frozen-token', 1, 'stale')).toEqual(['stale'])
+  expect(await append(id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['stale'])
   lease.append('right')
-  await lease.settle({ kind: 'completed' })
-  expect(await append(taken!.id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['ended'])
+  expect(await lease.settle({ kind: 'completed' })).toBe(true)
+  expect(await append(id, 1, 'frozen-token', 1, 'stale', record)).toEqual(['ended'])
+  expect(await lanes.finish(lane, id, 'frozen-token'), 'nor has it a lock').toBe(false)
   await ended
   expect(frames).toMatchObject([{ text: 'right', end: { outcome: 'completed', attempt: 2 } }])
+})
+
+test('an attempt that froze in mid-answer appends nothing between the frames of the next one', async () => {
+  const { submit, takeOver, take, append, frames, ended } = await byHand()
+  await submit()
+  const [, id] = await take('frozen-token')
+  expect(await append(id, 1, 'frozen-token', 1, 'first ')).toEqual(['ok'])
+  expect(await append(id, 1, 'frozen-token', 1, 'first '), 'sent twice, stored once').toEqual(['ok'])
+  const lease = await takeOver()
+  lease.reset()
+  lease.append('right ')
+  await until('the second attempt has written', () => frames.length === 2)
+  expect(await append(id, 1, 'frozen-token', 2, 'stale')).toEqual(['stale'])
+  lease.append('answer')
+  await lease.settle({ kind: 'completed' })
+  await ended
+  expect(frames).toMatchObject([{ text: 'first ' }, { reset: true, text: 'right ' }, { text: 'answer', end: { attempt: 2 } }])
 })

@@ -77,10 +77,7 @@ export class Appender {
     try {
       for (;;) {
         try {
-          const call = this.#options.scripts.append(keys, args) as Promise<(string | number)[]>
-          // Right behind the record, in the same tick: BullMQ's own bookkeeping, which no client waits for.
-          for (const lease of sent) if (lease.sending?.at(-1)?.end) lease.recorded()
-          const answers = await call
+          const answers = (await this.#options.scripts.append(keys, args)) as (string | number)[]
           for (const [i, lease] of sent.entries()) this.#answered(lease, answers[i]!)
           break
         } catch (error) {

@@ -1,7 +1,7 @@
 import { BrokerError, toErrorInfo, WIRE_VERSION, type Frame, type Job, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { newJobId } from './ids.ts'
-import { laneOf, type Keys, type Lane } from './keys.ts'
+import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
 import type { Lanes } from './lanes.ts'
 import { Follow } from './follow.ts'
 import { FORGETS_MS, LINGER_MS } from './limits.ts'
@@ -42,6 +42,10 @@ const INLINE_BODY = 10_000
 const SUBMIT_TIMEOUT_MS = 2_000
 /** Redis may be away this long before submits are refused at once, ms. */
 const OUTAGE_MS = 1_000
+/** The lane's keys that a submit needs: what waits, then those of BullMQ's add in its order. */
+const ADD_KEYS = ['wait', 'marker', 'meta', 'id', 'prioritized', 'delayed', 'completed', 'active', 'events', 'pc']
+/** BullMQ wants a priority: a job without one would jump every queue that has some. */
+const PRIORITY = 1
 /** The keys of a job outlive its deadline by this, ms. */
 const MARGIN_MS = 60_000
 /** How often silent jobs are asked after, ms. */
@@ -64,14 +68,14 @@ export class GatewayBroker {
   #follows = new Map<JobId, Follow>()
   /** What was submitted a moment ago, oldest first: a Redis that is killed may yet forget it. */
   #recent = new Map<JobId, { send(): Promise<unknown>; at: number }>()
-  /** Lanes that were nearly full at the last look: there a job is admitted before it is added, at the price of a round trip. */
-  #tight = new Set<Lane>()
   #downSince: number | undefined
+  #ofLane: (lane: Lane) => readonly string[]
   #poll: NodeJS.Timeout
 
   constructor(options: GatewayBrokerOptions) {
     this.id = options.id
     this.#options = options
+    this.#ofLane = laneKeys(options.keys, ADD_KEYS)
     options.redis.on('close', () => (this.#downSince ??= performance.now()))
     options.redis.on('ready', () => {
       this.#downSince = undefined
@@ -101,7 +105,7 @@ export class GatewayBroker {
    * @throws BrokerError `queue_full`, `broker_unavailable`; then nothing was accepted
    */
   async submit(submission: Submission, sink: FrameSink, named?: (id: JobId) => void): Promise<Follow> {
-    const { keys, scripts, lanes, laneLimit } = this.#options
+    const { keys, scripts, laneLimit } = this.#options
     if (this.#downSince !== undefined && performance.now() - this.#downSince > OUTAGE_MS) throw unavailable()
     const { body, background = false, timeoutMs, ...rest } = submission
     const id = newJobId()
@@ -112,24 +116,15 @@ export class GatewayBroker {
     const follow = new Follow(id, lane, sink, this)
     this.#follows.set(id, follow)
     const envelope = JSON.stringify(job)
-    const admit = () =>
-      scripts.submit(
-        [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, keys.ofLane(lane, 'prioritized'), keys.ofLane(lane, 'wait'), keys.ofLane(lane, 'meta')],
-        [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS],
-      ) as Promise<[0 | 1, number]>
-    const add = () => lanes.add(lane, id, envelope)
+    const names = [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, ...this.#ofLane(lane)]
+    const args = [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS, keys.ofLane(lane, ''), envelope, PRIORITY]
+    const send = () => scripts.submit(names, args) as Promise<[0 | 1, number]>
     try {
-      // Both in one tick, ours first: a job that BullMQ knows and we do not is dropped by `begin`, the other way round it would hang.
-      const admitted = admit()
-      const answered = this.#tight.has(lane)
-        ? admitted.then(async (answer) => (answer[0] === 1 && (await add()), answer))
-        : Promise.all([admitted, add()]).then(([answer]) => answer)
-      const [accepted, depth] = await inTime(Promise.race([answered, follow.begun.then((): [1, number] => [1, 0])]))
-      if (accepted === 1) this.#recent.set(id, { send: () => Promise.all([admit(), add()]), at: performance.now() })
-      if (depth > laneLimit * 0.9) this.#tight.add(lane)
-      else this.#tight.delete(lane)
-      if (accepted === 1) return follow
-      void lanes.remove(lane, id).catch(() => undefined)
+      const [accepted] = await inTime(Promise.race([send(), follow.begun.then((): [1, number] => [1, 0])]))
+      if (accepted === 1) {
+        this.#recent.set(id, { send, at: performance.now() })
+        return follow
+      }
       throw new BrokerError('queue_full', 'server busy, please try again.  maximum pending requests exceeded')
     } catch (error) {
       this.#follows.delete(id)

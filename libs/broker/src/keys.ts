@@ -24,6 +24,8 @@ export const keys = (prefix: string) => ({
   gateway: (gateway: string) => `${prefix}:gateway:${gateway}`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
+  /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */
+  took: (token: string) => `${prefix}:took:${token}`,
   /** String, 1 s: whose turn it is to look for stalled jobs and passed deadlines. */
   sweep: `${prefix}:sweep`,
   /** Channel: frames for the jobs that a gateway follows. */
@@ -32,6 +34,16 @@ export const keys = (prefix: string) => ({
   control: (node: string) => `${prefix}:control:${node}`,
 })
 export type Keys = ReturnType<typeof keys>
+
+/** The same keys of a lane, made once and kept: they are needed for every job. */
+export const laneKeys = (named: Keys, names: readonly string[]): ((lane: Lane) => readonly string[]) => {
+  const made = new Map<Lane, readonly string[]>()
+  return (lane) => {
+    let list = made.get(lane)
+    if (!list) made.set(lane, (list = names.map((name) => named.ofLane(lane, name))))
+    return list
+  }
+}
 
 /** Default of every `prefix`; the braces keep all keys in one slot of a cluster. */
 export const DEFAULT_PREFIX = '{drover}'

@@ -1,4 +1,4 @@
-import { createRedisBackend, type IQueueBackend, type JobJson, type MinimalJob } from 'bullmq'
+import { createRedisBackend, type IQueueBackend, type MinimalJob } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { JobId } from '@drover/core'
 import type { Keys, Lane } from './keys.ts'
@@ -8,20 +8,9 @@ export const LOCK_MS = 2_500
 /** Least time between two looks for stalled jobs of one lane, ms. */
 const STALLED_INTERVAL_MS = 900
 
-/** BullMQ wants a priority: a job without one would jump every queue that has some. */
-const PRIORITY = 1
-
-/** What BullMQ says of a job that was just leased. `data` is the text that was added. */
-export interface Taken {
-  id: JobId
-  data: string
-  /** How often it has been leased, this time included. */
-  leases: number
-}
-
 /**
  * BullMQ in manual mode: one connection for any number of lanes, no processor, no `Job` objects. Built on the backend interface that
- * BullMQ 6 makes public; nobody else in Drover talks to it.
+ * BullMQ 6 makes public. What happens to every job (add, lease, finish) is done by `scripts.ts` together with our own part of it.
  */
 export class Lanes {
   #redis: Redis
@@ -55,18 +44,6 @@ export class Lanes {
       this.#lanes.set(lane, backend)
     }
     return backend
-  }
-
-  /** Adds a job at the end of a lane. Adding an id that is there already changes nothing. */
-  async add(lane: Lane, id: JobId, data: string): Promise<void> {
-    const job = { id, name: 'j', data, opts: { priority: PRIORITY, attempts: 1 }, timestamp: Date.now(), priority: PRIORITY, delay: 0 }
-    await this.#lane(lane).addJob(job as unknown as JobJson, id)
-  }
-
-  /** Leases the next job of a lane under `token`, or nothing. */
-  async take(lane: Lane, token: string): Promise<Taken | undefined> {
-    const [job, id] = (await this.#lane(lane).moveToActive(token)) as [JobJson | null | undefined, string]
-    return job ? { id: id as JobId, data: job.data, leases: job.attemptsStarted } : undefined
   }
 
   /** BullMQ's bookkeeping after our record stands. Answers false when the lease was lost meanwhile, which is harmless. */

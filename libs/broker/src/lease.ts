@@ -29,7 +29,7 @@ export interface LeaseFacts {
 
 export interface LeaseActions {
   appender: Appender
-  /** BullMQ's bookkeeping for a job whose record stands. */
+  /** BullMQ's bookkeeping for a job that somebody else has ended. */
   finish(lease: Lease): void
   /** Redis has forgotten the attempt: have it again, or abort. */
   reclaim(lease: Lease): void
@@ -189,11 +189,6 @@ export class Lease implements LeaseFacts {
     }
     this.started = true
     return frames
-  }
-
-  /** @internal for `Appender`: the record is on its way. */
-  recorded(): void {
-    this.#actions.finish(this)
   }
 
   /** @internal for `Appender`: what was sent is stored. */

@@ -1,11 +1,25 @@
 import { readFileSync } from 'node:fs'
+import { addPrioritizedJob } from 'bullmq/dist/cjs/scripts/addPrioritizedJob-9.js'
+import { moveToActive } from 'bullmq/dist/cjs/scripts/moveToActive-11.js'
+import { moveToFinished } from 'bullmq/dist/cjs/scripts/moveToFinished-14.js'
 import type { Redis } from 'ioredis'
 
-const names = ['submit', 'begin', 'append', 'settle', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
+const names = ['submit', 'take', 'append', 'settle', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
 export type ScriptName = (typeof names)[number]
 
 /** Runs one of `lua/*.lua`. Each lists its KEYS, ARGV and answers on top, and may be sent twice. */
 export type Scripts = Record<ScriptName, (keys: string[], args: (string | number)[]) => Promise<unknown>>
+
+/**
+ * BullMQ's own scripts, by deep import (BullMQ is pinned exactly), as functions of the scripts that call them: a step of ours and one
+ * of BullMQ's then happen both or neither, and in one round trip.
+ */
+const within: Partial<Record<ScriptName, readonly { name: string; content: string }[]>> = {
+  submit: [addPrioritizedJob],
+  take: [moveToActive],
+  append: [moveToFinished],
+}
+const asFunction = ({ name, content }: { name: string; content: string }) => `local function bullmq_${name}(KEYS, ARGV)\n${content}\nend\n`
 
 const source = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.meta.url), 'utf8')
 
@@ -17,7 +31,7 @@ export const scripts = (redis: Redis): Scripts => {
   return Object.fromEntries(
     names.map((name) => {
       const command = `drover:${name}`
-      redis.defineCommand(command, { lua: `${common}\n${source(name)}` })
+      redis.defineCommand(command, { lua: `${(within[name] ?? []).map(asFunction).join('')}${common}\n${source(name)}` })
       return [name, (keys: string[], args: (string | number)[]) => defined[command]!(keys.length, ...keys, ...args)]
     }),
   ) as Scripts

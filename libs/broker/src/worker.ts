@@ -2,7 +2,7 @@ import { BrokerError, Job, toErrorInfo, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { Appender } from './appender.ts'
 import { JUDGE_AFTER_MS, upFor } from './connection.ts'
-import type { Keys, Lane } from './keys.ts'
+import { laneKeys, type Keys, type Lane } from './keys.ts'
 import { LOCK_MS, type Lanes } from './lanes.ts'
 import { Lease } from './lease.ts'
 import { FORGETS_MS, LINGER_MS, MAX_STARTS } from './limits.ts'
@@ -12,9 +12,8 @@ import type { Scripts } from './scripts.ts'
 const RENEW_MS = 800
 const RENEW_BATCH = 64
 
-/** A job without a hash is leased this often before it counts as gone, with a pause each time, ms. */
-const GONE_LEASES = 20
-const GONE_PAUSE_MS = 10
+/** Keys of BullMQ's moveToActive, in its order. */
+const TAKE_KEYS = ['wait', 'active', 'prioritized', 'events', 'stalled', 'limiter', 'delayed', 'paused', 'meta', 'pc', 'marker']
 
 export interface WorkerBrokerOptions {
   node: string
@@ -55,11 +54,13 @@ export class WorkerBroker {
   #renewing = false
   #timer: NodeJS.Timeout
   #up: () => number
+  #ofLane: (lane: Lane) => readonly string[]
   /** Redis has been away since this worker began. */
   #away = false
 
   constructor(options: WorkerBrokerOptions) {
     this.#options = options
+    this.#ofLane = laneKeys(options.keys, TAKE_KEYS)
     options.redis.on('close', () => (this.#away = true))
     this.#up = upFor(options.redis)
     this.#appender = new Appender(options)
@@ -103,27 +104,20 @@ export class WorkerBroker {
     await this.#holdersFirst()
     this.#tokens += 1
     const token = `${instance}.${this.#tokens.toString(36)}`
-    const taken = await lanes.take(lane, token)
-    if (!taken) return 'empty'
-    const id = taken.id
-    const begun = (await scripts.begin(
-      [keys.job(id), keys.ofLane(lane, `${id}:lock`), keys.body(id)],
-      [base, LINGER_MS, id, token, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
-    )) as ['begun', number, number, number, string, number] | ['gone' | 'ended' | 'lost']
-    if (begun[0] === 'gone' && taken.leases < GONE_LEASES) {
-      // Submit sends our script ahead of BullMQ's, but a Redis that has just started knows neither, and may be taught ours second.
-      await new Promise((resolve) => setTimeout(resolve, GONE_PAUSE_MS))
-      await lanes.giveBack(lane, id, token)
+    const taken = (await scripts.take(
+      [...this.#ofLane(lane), keys.took(token)],
+      [base, LINGER_MS, keys.ofLane(lane, ''), Date.now(), token, LOCK_MS, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
+    )) as ['begun', JobId, string, number, number, number, string, number] | ['gone' | 'ended', JobId] | ['empty']
+    if (taken[0] === 'empty') return 'empty'
+    const id = taken[1]
+    if (taken[0] !== 'begun') {
+      await lanes.finish(lane, id, token)
       return 'again'
     }
-    if (begun[0] !== 'begun') {
-      if (begun[0] !== 'lost') await lanes.finish(lane, id, token)
-      return 'again'
-    }
-    const [, attempt, next, remainingMs, beside, starts] = begun
+    const [, , envelope, attempt, next, remainingMs, beside, starts] = taken
     let job: Job
     try {
-      job = Job.parse(JSON.parse(taken.data))
+      job = Job.parse(JSON.parse(envelope))
     } catch (cause) {
       const error = new BrokerError('internal', 'the job was written by a version of Drover that this worker cannot read', { cause })
       await scripts.settle([keys.job(id)], [base, LINGER_MS, id, 'failed', JSON.stringify(toErrorInfo(error)), ''])

@@ -1,4 +1,4 @@
--- Stores and publishes frames of many jobs of one worker; an entry with a record also ends its job.
+-- Stores and publishes frames of many jobs of one worker; an entry with a record also ends its job, for BullMQ too.
 -- KEYS[3i-2] job hash  [3i-1] log  [3i] body
 -- ARGV[1] base  [2] linger  [3] most bytes of a log; then seven for each job i:
 --      job id, attempt, lease token, number of the first frame, how many, frames (JSON array), record (JSON or '')
@@ -7,12 +7,23 @@
 local base, linger, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local answers, outbox, gateways = {}, {}, {}
 
+-- BullMQ's bookkeeping. That the lock was lost meanwhile does not matter: our record stands, and whoever finds the job drops it.
+local function finish_lane(job, lane, token)
+  local p = base .. ':lane:' .. lane .. ':'
+  local options = cmsgpack.pack({ token = token, keepJobs = { count = 0 }, lockDuration = 0, attempts = 1, maxMetricsSize = '' })
+  bullmq_moveToFinished(
+    { p .. 'wait', p .. 'active', p .. 'prioritized', p .. 'events', p .. 'stalled', p .. 'limiter', p .. 'delayed', p .. 'paused',
+      p .. 'meta', p .. 'pc', p .. 'completed', p .. job, p .. 'metrics:completed', p .. 'marker' },
+    { job, '0', 'returnvalue', 'null', 'completed', 0, p, options }
+  )
+end
+
 local function store(i)
   local a = 3 + (i - 1) * 7
   local job, attempt, token = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local first, count, frames, record = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), ARGV[a + 6], ARGV[a + 7]
   local key, log = KEYS[3 * i - 2], KEYS[3 * i - 1]
-  local h = redis.call('HMGET', key, 'att', 'tok', 'next', 'rec', 'bytes', 'st', 'fol', 'rtok')
+  local h = redis.call('HMGET', key, 'att', 'tok', 'next', 'rec', 'bytes', 'st', 'fol', 'rtok', 'lane')
   local number = tonumber(h[3] or '1')
   if h[4] then return h[8] == token and first < number and 'ok' or 'ended' end
   if not h[7] then return 'gone' end
@@ -32,7 +43,10 @@ local function store(i)
     if ends then redis.call('HSET', key, 'next', number + count, 'bytes', bytes, 'rec', record, 'rtok', token)
     else redis.call('HSET', key, 'next', number + count, 'bytes', bytes) end
   end
-  if ends then retire(base, job, linger) end
+  if ends then
+    retire(base, job, linger)
+    finish_lane(job, h[9], token)
+  end
   if ends or h[6] == '1' then
     local text = message(job, attempt, token, first, frames)
     each_follower(h[7], function(gateway)

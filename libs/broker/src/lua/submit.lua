@@ -1,10 +1,12 @@
--- Creates a job's hash. Sent in the same tick before BullMQ's own add; a refused job has no hash, so `begin` drops it.
--- KEYS[1] job hash  [2] body  [3] lanes  [4] deadlines  [5] lane's prioritized  [6] lane's wait  [7] lane's meta
--- ARGV[1] job id  [2] lane  [3] follower or ''  [4] ms to the deadline  [5] body or ''  [6] background 0|1
---      [7] streamed 0|1  [8] most jobs that may wait in the lane  [9] ms that the keys outlive the deadline
+-- Creates a job and adds it to its lane, both or neither.
+-- KEYS[1] job hash  [2] body  [3] lanes  [4] deadlines  [5] lane's wait; then those of BullMQ's add, in its order:
+--      [6] marker  [7] meta  [8] id  [9] prioritized  [10] delayed  [11] completed  [12] active  [13] events  [14] pc
+-- ARGV[1] job id  [2] lane  [3] follower or ''  [4] ms to the deadline  [5] body or ''  [6] background 0|1  [7] streamed 0|1
+--      [8] most jobs that may wait in the lane  [9] ms that the keys outlive the deadline  [10] prefix of the lane's keys
+--      [11] envelope (JSON)  [12] priority
 -- Returns {1, depth} | {0, depth} when the lane is full. Repeated: the same answer, nothing done twice.
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, 0} end
-local depth = redis.call('ZCARD', KEYS[5]) + redis.call('LLEN', KEYS[6])
+local depth = redis.call('ZCARD', KEYS[9]) + redis.call('LLEN', KEYS[5])
 if depth >= tonumber(ARGV[8]) then return {0, depth} end
 local now = now_ms()
 local deadline = now + tonumber(ARGV[4])
@@ -16,4 +18,6 @@ if ARGV[5] ~= '' then redis.call('SET', KEYS[2], ARGV[5], 'PX', lives) end
 redis.call('ZADD', KEYS[4], deadline, ARGV[1])
 -- BullMQ keeps 10,000 events of each queue by default; nobody here reads them.
 if redis.call('SADD', KEYS[3], ARGV[2]) == 1 then redis.call('HSET', KEYS[7], 'opts.maxLenEvents', 50) end
+local options = cmsgpack.pack({ priority = tonumber(ARGV[12]), attempts = 1 })
+bullmq_addPrioritizedJob({ unpack(KEYS, 6, 14) }, { cmsgpack.pack({ ARGV[10], ARGV[1], 'j', now }), ARGV[11], options })
 return {1, depth}
