@@ -68,6 +68,7 @@ export const startRedis = async ({ tcp = false, args = [] }: RedisOptions = {}):
     : ['--port', String(address.port), '--bind', address.host]
   const settings = [
     '--dir', dir, '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '', '--maxmemory-policy', 'noeviction',
+    '--auto-aof-rewrite-min-size', '256mb',
     '--daemonize', 'no', ...listen, ...args,
   ]
 

@@ -23,7 +23,10 @@ export interface PullLoop {
   onError(error: unknown): void
 }
 
-/** Leases asked for at once, at most. The first goes alone; each success doubles the next, the first empty answer ends the run. */
+/**
+ * Leases asked for at once, at most. The first goes alone, and a single job is no run: the next is asked for when its marker is heard.
+ * From the second success on each doubles the next, and the first empty answer ends the run.
+ */
 const WIDEST = 16
 const PAUSE_AFTER_ERROR_MS = 200
 
@@ -33,8 +36,10 @@ const PAUSE_AFTER_ERROR_MS = 200
  */
 export async function pullLoop(options: PullLoop): Promise<void> {
   const { source, slots, draining, onError } = options
-  /** Lanes that may have jobs, with the number of leases to ask for next. */
+  /** Lanes that may have jobs, with the number of leases to ask for next; 0: one was taken, and its marker is still to be heard. */
   const maybe = new Map<Lane, number>()
+  /** Lanes whose last take was a success. */
+  const runs = new Set<Lane>()
   /** Lanes left to better nodes, until when. */
   const left = new Map<Lane, number>()
   /** Lanes that the loop waits for just now. */
@@ -59,11 +64,16 @@ export async function pullLoop(options: PullLoop): Promise<void> {
     try {
       const lease = await source.take(lane)
       if (typeof lease === 'object') {
-        maybe.set(lane, Math.min((maybe.get(lane) ?? 1) * 2, WIDEST))
+        const before = maybe.get(lane) ?? 1
+        maybe.set(lane, before === 1 && !runs.has(lane) ? 0 : Math.min(before * 2, WIDEST))
+        runs.add(lane)
         return options.run(lease, slot)
       }
       slot.release()
-      if (lease === 'empty') maybe.delete(lane)
+      if (lease === 'empty') {
+        maybe.delete(lane)
+        runs.delete(lane)
+      }
     } catch (error) {
       slot.release()
       onError(error)
@@ -114,7 +124,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
 
   while (!draining.aborted) {
     const lanes = open()
-    const candidates = lanes.filter((lane) => maybe.has(lane))
+    const candidates = lanes.filter((lane) => maybe.get(lane))
     if (candidates.length === 0) {
       if (unsure) {
         unsure = false

@@ -7,6 +7,8 @@ import type { Scripts } from './scripts.ts'
 /** Most frames and characters in one call: an unbounded one would hold Redis and both event loops for its whole length. */
 const CALL_FRAMES = 256
 const CALL_BYTES = 256 * 1024
+/** Calls under way at most, when more than one whole call waits behind the first. */
+const WIDEST = 4
 /** A call that Redis answered with an error is repeated after this, ms. */
 const RETRY_MS = 200
 
@@ -20,11 +22,14 @@ export interface AppenderOptions {
 
 /**
  * Sends the frames of all of a worker's jobs. One call is under way at a time; meanwhile all jobs gather, and the next call carries
- * what they have. So latency is lowest when idle, and batches form by themselves under load. A job's first frame does not wait.
+ * what they have. So latency is lowest when idle, and batches form by themselves under load. A job's first frame does not wait; nor
+ * does a backlog of more than one whole call, or it would never shrink again.
  */
 export class Appender {
   #options: AppenderOptions
   #dirty = new Set<Lease>()
+  /** Characters that wait, about. */
+  #waiting = 0
   #scheduled = false
   #inFlight = 0
 
@@ -32,15 +37,21 @@ export class Appender {
     this.#options = options
   }
 
-  /** The lease has something to send. */
-  push(lease: Lease): void {
+  /** The lease has something to send, so many characters more. */
+  push(lease: Lease, size: number): void {
     this.#dirty.add(lease)
-    if (this.#scheduled || (this.#inFlight > 0 && lease.started)) return
+    this.#waiting += size
+    if (this.#scheduled || (this.#inFlight > 0 && lease.started && !this.#overflows)) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
       this.#flush()
     })
+  }
+
+  /** More waits than one call takes, and another may go. */
+  get #overflows(): boolean {
+    return this.#inFlight < WIDEST && (this.#dirty.size >= CALL_FRAMES || this.#waiting >= CALL_BYTES)
   }
 
   drop(lease: Lease): void {
@@ -53,7 +64,7 @@ export class Appender {
     const sent: Lease[] = []
     let frames = 0
     let bytes = 0
-    const busy = this.#inFlight > 0
+    const busy = this.#inFlight > 0 && !this.#overflows
     for (const lease of this.#dirty) {
       if (frames >= CALL_FRAMES || bytes >= CALL_BYTES) break
       // Only one entry of a job is under way: its numbers then arrive in order whatever is repeated.
@@ -69,7 +80,10 @@ export class Appender {
       frames += batch.length
       bytes += text.length
     }
-    if (sent.length > 0) void this.#send(keys, args, sent)
+    this.#waiting = this.#dirty.size === 0 ? 0 : Math.max(0, this.#waiting - bytes)
+    if (sent.length === 0) return
+    void this.#send(keys, args, sent)
+    if (this.#overflows) this.#flush()
   }
 
   async #send(keys: string[], args: (string | number)[], sent: Lease[]): Promise<void> {
@@ -96,7 +110,7 @@ export class Appender {
     lease.sending = undefined
     if (answer !== 'ok') return lease.refused(answer, batch)
     lease.stored(batch)
-    if (lease.pending) this.push(lease)
+    if (lease.pending) this.push(lease, 0)
   }
 }
 

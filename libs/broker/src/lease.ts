@@ -114,7 +114,7 @@ export class Lease implements LeaseFacts {
   append(text: string): boolean {
     if (text === '' || this.#over) return true
     this.#text += text
-    this.#actions.appender.push(this)
+    this.#actions.appender.push(this, text.length)
     return this.#text.length < BACKLOG
   }
 
@@ -150,7 +150,7 @@ export class Lease implements LeaseFacts {
     if (this.#over) return Promise.resolve(false)
     this.#record = { ...record, attempt: this.attempt, node: this.node }
     this.#settled = Promise.withResolvers()
-    this.#actions.appender.push(this)
+    this.#actions.appender.push(this, 0)
     return this.#settled.promise
   }
 
@@ -227,7 +227,7 @@ export class Lease implements LeaseFacts {
     this.#keptSize = this.#kept.reduce((sum, { size }) => sum + size, 0)
     this.next = number
     this.#over = false
-    if (this.pending) this.#actions.appender.push(this)
+    if (this.pending) this.#actions.appender.push(this, 0)
     return true
   }
 

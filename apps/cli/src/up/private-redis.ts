@@ -44,6 +44,8 @@ export const privateRedis = (program: string, data: string): { url: string; sock
     appendfsync: 'everysec',
     save: '',
     'maxmemory-policy': 'noeviction',
+    // A rewrite forks and takes a core for a while; streams write a few megabytes a second, so the default of 64 MB comes round too soon.
+    'auto-aof-rewrite-min-size': '256mb',
     loglevel: 'warning',
   }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
