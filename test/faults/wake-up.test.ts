@@ -14,7 +14,7 @@ afterAll(() => redis.stop())
 
 const NODES = 20
 const MODELS = 30
-const JOBS = 3_000
+const JOBS = 1_500
 const SLOTS = 2
 const modelName = (i: number) => `m${i}:latest` as ModelName
 const held = (model: ModelName): HeldModel => ({ model, engineName: model, digest: '', size: 1, modifiedAt: '' })
@@ -43,7 +43,7 @@ test('with 20 nodes and 30 models no job sits waiting while a slot for its model
         source: worker.jobs,
         slots,
         run: (lease, slot) => {
-          const job = submitted.get(lease.body)
+          const job = submitted.get(lease.takeBody())
           if (job) waits.push({ ms: performance.now() - job.at, slotWasFree: job.slotWasFree })
           const busy = 10 + next() * 60
           setTimeout(() => {
@@ -73,7 +73,7 @@ test('with 20 nodes and 30 models no job sits waiting while a slot for its model
     submitted.set(`"${i}"`, { at: performance.now(), slotWasFree: nodes.some(({ slots }) => slots.isFree(model)) })
     const submission = { dialect: 'ollama.chat', model, asked: model, class: 'interactive', stream: false, slots: 1, body: `"${i}"`, timeoutMs: 60_000 } as const
     gateway.jobs.submit(submission, sink).catch(end.reject)
-    if (next() < 0.5) await new Promise((resolve) => setTimeout(resolve, next() * 6))
+    if (next() < 0.8) await new Promise((resolve) => setTimeout(resolve, next() * 10))
   }
   await Promise.all(ends)
 

@@ -28,11 +28,13 @@ const ALWAYS = [
 
 const wildcard = (pattern: string) => new RegExp(`^${pattern.split('*').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`, 'i')
 
+const MACHINE = hostname().toLowerCase()
+
 /** Names by which a request may address a server that is bound to loopback: a page elsewhere that re-points its own name here has none. */
 const isOwnName = (host: string): boolean => {
   const name = host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '').toLowerCase()
   return (
-    name === '' || name === 'localhost' || name === hostname().toLowerCase() || /\.(localhost|local|internal)$/.test(name) ||
+    name === '' || name === 'localhost' || name === MACHINE || /\.(localhost|local|internal)$/.test(name) ||
     name === '::1' || /^(127|10)\.\d+\.\d+\.\d+$/.test(name) || /^192\.168\.\d+\.\d+$/.test(name) || /^172\.(1[6-9]|2\d|3[01])\.\d+\.\d+$/.test(name) ||
     name === '0.0.0.0' || /^f[cde][0-9a-f]{2}:/.test(name)
   )

@@ -33,7 +33,7 @@ const generate = async (lease: Lease, slot: Slot, { watchdog, policy, now }: Att
   if (start.kind === 'afresh') lease.reset()
   const conversation = exchange({
     dialect: job.dialect,
-    body: JSON.parse(lease.body) as Record<string, unknown>,
+    body: JSON.parse(lease.takeBody()) as Record<string, unknown>,
     stream: job.stream,
     asked: job.asked,
     engine: { kind: slot.engine.kind, speaks: slot.engine.speaks, model: slot.held.engineName },

@@ -40,13 +40,13 @@ export interface LeaseActions {
 }
 
 /** The right to run one attempt of a job, until its lock runs out. Its frames are numbered here and refused once another attempt has begun. */
-export class Lease implements LeaseFacts {
+export class Lease implements Omit<LeaseFacts, 'body'> {
   readonly job: Job
   readonly lane: Lane
   readonly token: string
   readonly attempt: number
   readonly remainingMs: number
-  readonly body: string
+  #body: string
   readonly node: string
   readonly lastStart: boolean
   next: number
@@ -75,10 +75,17 @@ export class Lease implements LeaseFacts {
     this.attempt = facts.attempt
     this.next = facts.next
     this.remainingMs = facts.remainingMs
-    this.body = facts.body
+    this.#body = facts.body
     this.node = facts.node
     this.lastStart = facts.lastStart
     this.#actions = actions
+  }
+
+  /** The request, JSON text; given once, for a worker holds thousands of leases and needs each body for a moment. */
+  takeBody(): string {
+    const body = this.#body
+    this.#body = ''
+    return body
   }
 
   /** Aborted when the attempt must stop; the reason is its outcome. */

@@ -126,6 +126,7 @@ export class WorkerBroker {
       return 'again'
     }
     const body = 'inline' in job.body ? job.body.inline : beside
+    job.body = { beside: true }
     const lease = new Lease(
       { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS },
       {
@@ -209,29 +210,32 @@ export class WorkerBroker {
       while (this.#recent[0] && now - this.#recent[0].at > FORGETS_MS) this.#recent.shift()
       for (const lease of this.#leases.values()) lease.prune(now)
     }
-    const { scripts, keys, base } = this.#options
     try {
       const leases = [...this.#leases.values()]
-      for (let i = 0; i < leases.length; i += RENEW_BATCH) {
-        const batch = leases.slice(i, i + RENEW_BATCH)
-        const names = batch.flatMap(({ job, lane }) => [
-          keys.job(job.id),
-          keys.ofLane(lane, `${job.id}:lock`),
-          keys.ofLane(lane, 'stalled'),
-          keys.ofLane(lane, 'active'),
-        ])
-        const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token, attempt }) => [job.id, token, attempt])])) as string[]
-        for (const [n, lease] of batch.entries()) {
-          if (answers[n] === 'ended') this.#gone(lease)
-          else if (answers[n] === 'behind' || answers[n] === 'gone') void this.#reclaim(lease)
-          else if (answers[n] === 'lost') lease.abort({ kind: 'lost', why: 'lock' })
-          else if (answers[n] === 'unwanted') lease.abort({ kind: 'cancelled' })
-        }
-      }
+      const batches = Array.from({ length: Math.ceil(leases.length / RENEW_BATCH) }, (_, i) => leases.slice(i * RENEW_BATCH, (i + 1) * RENEW_BATCH))
+      // All in one tick: one after the other they would take longer than a lock lives when there are thousands.
+      await Promise.all(batches.map((batch) => this.#renewBatch(batch)))
     } catch (error) {
       this.#options.onError(error)
     } finally {
       this.#renewing = false
+    }
+  }
+
+  async #renewBatch(batch: readonly Lease[]): Promise<void> {
+    const { scripts, keys, base } = this.#options
+    const names = batch.flatMap(({ job, lane }) => [
+      keys.job(job.id),
+      keys.ofLane(lane, `${job.id}:lock`),
+      keys.ofLane(lane, 'stalled'),
+      keys.ofLane(lane, 'active'),
+    ])
+    const answers = (await scripts.renew(names, [base, LOCK_MS, this.#mayJudge, ...batch.flatMap(({ job, token, attempt }) => [job.id, token, attempt])])) as string[]
+    for (const [n, lease] of batch.entries()) {
+      if (answers[n] === 'ended') this.#gone(lease)
+      else if (answers[n] === 'behind' || answers[n] === 'gone') void this.#reclaim(lease)
+      else if (answers[n] === 'lost') lease.abort({ kind: 'lost', why: 'lock' })
+      else if (answers[n] === 'unwanted') lease.abort({ kind: 'cancelled' })
     }
   }
 
