@@ -1,5 +1,5 @@
 /**
- * `npm start`, `npm test` and `npm run bench`: brings what is missing into the project (.drover and node_modules, nothing else),
+ * `npm start`, `npm test`, `npm run drover` and `npm run bench`: brings what is missing into the project (.drover and node_modules, nothing else),
  * then runs the thing itself. Plain JavaScript for any Node from 20 on, with nothing installed.
  */
 import { mkdirSync } from 'node:fs'
@@ -32,6 +32,7 @@ const environment = (node, extra) => {
 }
 
 const tasks = {
+  drover: (node) => run(node, [resolve('apps/cli/src/main.ts'), ...args], { cwd: from, env: environment(node, {}), ipc: true }),
   start: async (node) => {
     const own = process.env.REDIS_URL || process.env.DROVER_REDIS_URL || args.some((word) => /^--(redis-url|help)(=|$)/.test(word))
     const redis = own ? {} : await redisServer(exclusively)
