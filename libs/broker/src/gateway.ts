@@ -1,4 +1,4 @@
-import { BrokerError, toErrorInfo, WIRE_VERSION, type Frame, type Job, type JobId } from '@drover/core'
+import { BrokerError, WIRE_VERSION, type Frame, type Job, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { newJobId } from './ids.ts'
 import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
@@ -129,24 +129,20 @@ export class GatewayBroker {
     } catch (error) {
       this.#follows.delete(id)
       // What was sent may still arrive. This comes behind it, on the same connection.
-      if (!(error instanceof BrokerError && error.code === 'queue_full')) void this.#settle(id, lane, 'cancelled', '', this.id).catch(() => undefined)
+      if (!(error instanceof BrokerError && error.code === 'queue_full')) void this.#cancel(id, lane).catch(() => undefined)
       throw error instanceof BrokerError ? error : unavailable(error)
     }
   }
 
   /** The client no longer wants the job: when nobody else does, it ends as cancelled, and its engine is stopped. */
   async leave(follow: Follow): Promise<void> {
-    if (this.#follows.delete(follow.id)) await this.#settle(follow.id, follow.lane, 'cancelled', '', this.id)
+    if (this.#follows.delete(follow.id)) await this.#cancel(follow.id, follow.lane)
   }
 
-  /** Ends a job from outside. */
-  async fail(follow: Follow, error: BrokerError): Promise<void> {
-    await this.#settle(follow.id, follow.lane, 'failed', JSON.stringify(toErrorInfo(error)), '')
-  }
-
-  async #settle(id: JobId, lane: Lane, outcome: 'cancelled' | 'failed', error: string, leaver: string): Promise<void> {
+  /** This gateway no longer follows the job; as the last one it ends it. */
+  async #cancel(id: JobId, lane: Lane): Promise<void> {
     const { keys, scripts, lanes, base } = this.#options
-    const [answer, attempts] = (await scripts.settle([keys.job(id)], [base, LINGER_MS, id, outcome, error, leaver])) as [string, number?]
+    const [answer, attempts] = (await scripts.settle([keys.job(id)], [base, LINGER_MS, id, 'cancelled', '', this.id])) as [string, number?]
     if (answer === 'settled' && attempts === 0) await lanes.remove(lane, id)
   }
 

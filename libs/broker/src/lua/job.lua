@@ -11,7 +11,7 @@
 --   tail   the frames (JSON array) of an answer that needed no log
 --   rec    TerminalRecord (JSON): the job has ended      rtok  lease token that wrote it
 --
--- ENV (set by each script from its ARGV): base = key prefix, linger = ms that an ended job is kept.
+-- Throughout: base = prefix of all keys, linger = ms that an ended job is kept.
 
 local function now_ms()
   local t = redis.call('TIME')
