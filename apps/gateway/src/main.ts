@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
-import { openGateway } from '@drover/broker'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openGateway, readLane } from '@drover/broker'
+import { BrokerError } from '@drover/core'
 import { announceListening, createLog, EXIT, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
 import { serve } from '@hono/node-server'
-import { readLane } from '@drover/broker'
 import { access } from './access.ts'
 import { gatewayApp } from './app.ts'
 import { gatewayConfig, requireKey, startError } from './config.ts'
@@ -69,14 +70,13 @@ runMain(async () => {
     [
       {
         name: 'let answers end',
-        limitMs: config.drainLimit,
+        limitMs: config.drainLimit + 1_000,
         run: async () => {
           draining = true
           server.close()
-          while (replies.size > 0) {
-            server.closeIdleConnections()
-            await new Promise((resolve) => setTimeout(resolve, 50))
-          }
+          for (const end = performance.now() + config.drainLimit; replies.size > 0 && performance.now() < end; await sleep(50)) server.closeIdleConnections()
+          // What takes longer ends honestly, not cut off.
+          for (const reply of replies) reply.lost(new BrokerError('draining', 'server busy: this gateway is shutting down'))
         },
       },
       { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.closeAllConnections()) },

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openWorker, type Lease } from '@drover/broker'
 import { BrokerError, type NodeRecord } from '@drover/core'
 import { findEngines, OLLAMA_PORTS, readGpus, type Engine } from '@drover/engines'
@@ -143,7 +144,8 @@ runMain(async () => {
   onShutdown(
     [
       { name: 'take nothing new', limitMs: 3_000, run: async () => (draining.abort(), stopping.abort(), await alive.beat(), await pulling) },
-      { name: 'let jobs end', limitMs: config.drainLimit, run: () => connection.jobs.idle() },
+      // Reaching the limit is no failure of the shutdown: what is left is given back next.
+      { name: 'let jobs end', limitMs: config.drainLimit + 1_000, run: () => Promise.race([connection.jobs.idle(), sleep(config.drainLimit, undefined, { ref: false })]) },
       {
         name: 'give the rest back',
         limitMs: 3_000,

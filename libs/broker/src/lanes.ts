@@ -26,7 +26,7 @@ export class Lanes {
       prefix: keys.lanePrefix,
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_INTERVAL_MS,
-      // `begin` counts starts; BullMQ's own limit would end a job without our record.
+      // `take` counts starts; BullMQ's own limit would end a job without our record.
       maxStalledCount: 1_000_000,
     }
     this.#root = createRedisBackend('root', options, { withBlockingConnection: false })
