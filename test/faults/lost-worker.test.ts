@@ -29,8 +29,11 @@ const site = async (env: Record<string, string> = {}) => {
 test('the jobs of a worker that was killed run elsewhere, and their clients do not notice unless text had gone out', async () => {
   const { gateway, node } = await site()
   const first = await node('first')
-  const whole = ask(gateway.url, 'openai.chat', { key: 'whole', stream: false, script: { tokens: 30, rate: 10 } })
-  const silent = ask(gateway.url, 'ollama.chat', { key: 'silent', script: { tokens: 5, first_ms: 1_500 } })
+  // On the first node neither would ever end.
+  await first.engine.admin.set({ hold: 1 }, 'silent')
+  await first.engine.admin.set({ tokens: 30, stall_at: 10 }, 'whole')
+  const whole = ask(gateway.url, 'openai.chat', { key: 'whole', stream: false, script: { tokens: 30 } })
+  const silent = ask(gateway.url, 'ollama.chat', { key: 'silent', script: { tokens: 5 } })
   const halfway = ask(gateway.url, 'ollama.generate', { key: 'halfway', script: { tokens: 500, rate: 20 } })
   await until('both whole answers are under way', async () => (await first.engine.admin.job('whole')).running + (await first.engine.admin.job('silent')).running === 2)
   await halfway.tokens(3)
