@@ -122,7 +122,8 @@ export class GatewayBroker {
     try {
       const [accepted] = await inTime(Promise.race([send(), follow.begun.then((): [1, number] => [1, 0])]))
       if (accepted === 1) {
-        this.#recent.set(id, { send, at: performance.now() })
+        // Over already, or left: nothing to bring back, and its body need not be kept.
+        if (this.#follows.has(id)) this.#recent.set(id, { send, at: performance.now() })
         return follow
       }
       throw new BrokerError('queue_full', 'server busy, please try again.  maximum pending requests exceeded')
@@ -136,7 +137,9 @@ export class GatewayBroker {
 
   /** The client no longer wants the job: when nobody else does, it ends as cancelled, and its engine is stopped. */
   async leave(follow: Follow): Promise<void> {
-    if (this.#follows.delete(follow.id)) await this.#cancel(follow.id, follow.lane)
+    if (!this.#follows.delete(follow.id)) return
+    this.#recent.delete(follow.id)
+    await this.#cancel(follow.id, follow.lane)
   }
 
   /** This gateway no longer follows the job; as the last one it ends it. */
@@ -149,6 +152,7 @@ export class GatewayBroker {
   /** @internal for `Follow` */
   done(id: JobId): void {
     this.#follows.delete(id)
+    this.#recent.delete(id)
   }
 
   /** @internal for `Follow` */

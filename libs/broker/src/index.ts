@@ -1,7 +1,6 @@
 export { connect, withoutSecrets } from './connection.ts'
 export type { Follow } from './follow.ts'
 export type { FrameSink, Submission } from './gateway.ts'
-export { newJobId } from './ids.ts'
 export { DEFAULT_PREFIX, keys, laneOf, readLane, type Lane } from './keys.ts'
 export type { Abort, Lease } from './lease.ts'
 export { MAX_STARTS } from './limits.ts'

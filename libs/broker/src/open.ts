@@ -52,7 +52,6 @@ export const openGateway = async (id: string, { laneLimit, ...settings }: Broker
       const numbers = (await parts.scripts.view(list, [parts.base])) as number[]
       return names.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]! }))
     },
-    ping: async () => void (await redis.ping()),
     get up() {
       return redis.status === 'ready'
     },
