@@ -26,3 +26,6 @@ export const canonicalName = (text: string): ModelName | undefined => {
   const prefix = official ? (namespace.toLowerCase() === 'library' ? '' : `${namespace}/`) : `${host}/${namespace}/`
   return `${prefix}${model}:${tag}`.toLowerCase() as ModelName
 }
+
+/** Whether a text is already canonical, so that it need not be looked up twice. */
+export const isCanonical = (text: string): text is ModelName => canonicalName(text) === text

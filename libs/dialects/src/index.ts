@@ -12,3 +12,8 @@ export const dialects: Record<DialectId, Dialect> = {
   'ollama.generate': ollamaGenerate,
   'openai.chat': openAiChat,
 }
+
+/** The dialect of a route on the gateway. */
+export const dialectByPath: ReadonlyMap<string, Dialect> = new Map(
+  Object.values(dialects).map((dialect) => [dialect.path, dialect]),
+)
