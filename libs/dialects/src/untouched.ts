@@ -3,6 +3,7 @@ import type { Exchange, ExchangeRequest } from './dialect.ts'
 import { cutShort, isNative, sides } from './engine-side.ts'
 import { eventPipe } from './event-pipe.ts'
 import { wantsUsage } from './openai-writer.ts'
+import { isPlain } from './plain-event.ts'
 import type { Route } from './route.ts'
 
 /**
@@ -41,10 +42,20 @@ export const untouchedStream = (request: ExchangeRequest, route: Route): Exchang
     return Array.isArray(choices) && choices.length === 0 ? '' : rewrite({ ...rest, model: request.asked })
   }
 
+  /** The field with the model's name in a plain event that has been parsed: others that have it need not be. */
+  let known: string | undefined
+
   const pipe = eventPipe(cutter, (raw, data) => {
     // Nothing counts after the end, and nothing may be sent after it.
     if (reader.ended) return ''
+    const plain = isPlain(route.format, raw)
+    if (plain && known !== undefined) {
+      // Quotes within its strings are escaped, so these characters are the field.
+      const at = raw.indexOf(known)
+      if (at >= 0) return known === asked ? raw : raw.slice(0, at) + asked + raw.slice(at + known.length)
+    }
     const event = reader.see(data)
+    if (plain && event) known = `"model":${JSON.stringify(event['model'])}`
     return event ? passed(raw, event) : raw
   })
 
