@@ -5,10 +5,10 @@ import { LINGER_MS, LOG_BYTES } from './limits.ts'
 import type { Scripts } from './scripts.ts'
 
 /** Most frames and characters in one call: an unbounded one would hold Redis and both event loops for its whole length. */
-const CALL_FRAMES = 64
-const CALL_BYTES = 128 * 1024
+const CALL_FRAMES = 32
+const CALL_BYTES = 16 * 1024
 /** Calls under way at most, when more than one whole call waits behind the first. */
-const WIDEST = 4
+const WIDEST = 16
 /** A call that Redis answered with an error is repeated after this, ms. */
 const RETRY_MS = 200
 

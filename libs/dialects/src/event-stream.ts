@@ -19,7 +19,8 @@ const bounded = (rest: string): string => {
   throw new BrokerError('engine_protocol', `the engine sent an event of more than ${EVENT_CHARS} characters`)
 }
 
-const BLANK = /^[ \t\r]*$/
+const BLANK = /^[ \t\r]*\n$/
+const isBlank = (line: string): boolean => line.charCodeAt(0) <= 32 && BLANK.test(line)
 
 /** One JSON text per line. */
 export class LineCutter implements EventCutter {
@@ -37,7 +38,7 @@ export class LineCutter implements EventCutter {
     for (let end = all.indexOf('\n'); end >= 0; end = all.indexOf('\n', from)) {
       const line = all.slice(from, end + 1)
       from = end + 1
-      if (!BLANK.test(line.slice(0, -1))) take(line, line)
+      if (!isBlank(line)) take(line, line)
     }
     this.#rest = bounded(all.slice(from))
   }
