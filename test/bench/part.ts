@@ -24,7 +24,7 @@ export interface PartOptions {
 const STOP_MS = 8_000
 
 export const startPart = (name: string, main: string, { args = [], node = [], env = {} }: PartOptions = {}): Part => {
-  const child = spawn(process.execPath, [...node, main, ...args], {
+  const child = spawn(process.execPath, [...process.execArgv, ...node, main, ...args], {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // Not the repository: a drover.yaml lying there is somebody's own.

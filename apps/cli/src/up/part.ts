@@ -62,7 +62,7 @@ const signalGroup = (pid: number | undefined, signal: NodeJS.Signals): void => {
 }
 
 /**
- * Starts a part and keeps it running. It has an IPC channel, by which it notices our end however sudden, and a process group of
+ * Starts a part, with this process' own Node options, and keeps it running. It has an IPC channel, by which it notices our end however sudden, and a process group of
  * its own: Ctrl-C reaches us alone, so that the parts can be stopped in order.
  */
 export const startPart = (options: PartOptions): Part => {
@@ -78,7 +78,7 @@ export const startPart = (options: PartOptions): Part => {
   const start = (): void => {
     const started = performance.now()
     let lastWords: string[] = []
-    const running = spawn(process.execPath, [file, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true })
+    const running = spawn(process.execPath, [...process.execArgv, file, ...args], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], detached: true })
     child = running
     const stdout = lineSplitter(onLine)
     const stderr = lineSplitter((line) => {
