@@ -1,7 +1,8 @@
 import { hostname } from 'node:os'
 import { EngineConfig, OLLAMA_PORTS } from '@drover/engines'
-import { defineConfig, duration, logSettings, redisSettings, setting } from '@drover/service'
+import { defineConfig, duration, logSettings, redisSettings, setting, type SettingValues } from '@drover/service'
 import { z } from 'zod'
+import { ClusterHardware, InferenceServers } from './fronted.ts'
 
 /** A node's name: it stands in Redis keys and in headers. */
 const NodeName = z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits or ._-')
@@ -11,6 +12,17 @@ export const workerConfig = defineConfig('worker', {
   ...logSettings,
   node: setting({ schema: NodeName.default(hostname().replaceAll(/[^\w.-]/g, '-').slice(0, 64) || 'node'), describe: 'name of this node, its own in the installation' }),
   engine: setting({ schema: z.array(EngineConfig).default([]), describe: 'engine of this node, by URL; may be given several times' }),
+  clusterHardware: setting({
+    schema: ClusterHardware.prefault({}),
+    describe: 'engines of other machines, each a node of its own: a JSON object, name to {url, priority, models}; a lower priority goes first',
+    env: ['CLUSTER_HARDWARE'],
+    secret: true,
+  }),
+  inferenceServers: setting({
+    schema: InferenceServers.prefault([]),
+    describe: 'the same as a mere list of URLs',
+    env: ['INFERENCE_SERVERS'],
+  }),
   look: setting({ schema: z.boolean().default(true), describe: `look for Ollama on ports ${OLLAMA_PORTS[0]}–${OLLAMA_PORTS.at(-1)} and OLLAMA_HOST` }),
   ollamaHost: setting({ schema: z.string().optional(), describe: 'where else to look for Ollama', env: ['OLLAMA_HOST'] }),
   slots: setting({
@@ -33,3 +45,5 @@ export const workerConfig = defineConfig('worker', {
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
 })
+
+export type WorkerConfig = SettingValues<typeof workerConfig.settings>

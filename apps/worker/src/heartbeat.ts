@@ -3,12 +3,21 @@ import { slotsFor, WIRE_VERSION, type ModelName, type NodeRecord } from '@drover
 import { machineMemory } from '@drover/engines'
 import type { Slots } from './slots.ts'
 
+/** A node that runs in the same process. */
+export interface Sibling {
+  id: string
+  preference: number
+  slots: Slots
+}
+
 export interface HeartbeatOptions {
   connection: WorkerConnection
   slots: Slots
   facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'>
   gpus(): NodeRecord['gpus']
   draining: AbortSignal
+  /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
+  siblings: readonly Sibling[]
   /** Another living worker has this node's name. */
   onTaken(): void
   onError(error: unknown): void
@@ -17,7 +26,7 @@ export interface HeartbeatOptions {
 const BEAT_MS = 1_000
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, facts, gpus, draining, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, facts, gpus, draining, siblings, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -77,8 +86,9 @@ export const heartbeat = ({ connection, slots, facts, gpus, draining, onTaken, o
         const free = peer.engines.some(
           (engine) => engine.held.some((held) => held.model === model) && (engine.busy[model] ?? 0) < slotsFor(engine, model),
         )
-        if (free) best = peer.preference
+        if (free && !siblings.some(({ id }) => id === peer.id)) best = peer.preference
       }
+      for (const { preference, slots } of siblings) if (preference > (best ?? facts.preference) && slots.isFree(model)) best = preference
       return best
     },
     stop: () => timers.forEach(clearInterval),

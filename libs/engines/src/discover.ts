@@ -7,9 +7,10 @@ import type { Engine } from './engine.ts'
 import { GatewayLoop } from './failure.ts'
 import { engineHttp } from './http.ts'
 import type { JsonAnswer } from './http.ts'
-import { isLoading, llamaServer } from './llama-server.ts'
+import { isLoading, llamaServer, type LlamaServerOptions } from './llama-server.ts'
 import { parseOllamaHost } from './ollama-host.ts'
-import { ollama } from './ollama.ts'
+import { ollama, type OllamaOptions } from './ollama.ts'
+import { onlyModels } from './only-models.ts'
 
 /** Where several Ollama servers of one machine usually are, one per GPU. */
 export const OLLAMA_PORTS: readonly number[] = [11434, 11435, 11436, 11437, 11438, 11439, 11440, 11441]
@@ -70,8 +71,12 @@ const settle = (id: string, { kind: stated }: EngineConfig, answered: EngineKind
   return typeof answered === 'string' ? new BrokerError('engine_failed', `engine ${id} is ${answered}, not ${stated}`) : stated
 }
 
-const makeEngine = (id: string, config: EngineConfig, kind: EngineKind): Engine => {
-  const options = { ...config, id }
+const makeEngine = (id: string, { models, ...config }: EngineConfig, kind: EngineKind): Engine => {
+  const engine = adapter(kind, { ...config, id })
+  return models === undefined ? engine : onlyModels(engine, models)
+}
+
+const adapter = (kind: EngineKind, options: OllamaOptions & LlamaServerOptions): Engine => {
   switch (kind) {
     case 'ollama':
       return ollama(options)

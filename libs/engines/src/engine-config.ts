@@ -15,6 +15,13 @@ const EngineUrl = z.string().transform((text, context) => {
   return url.origin + url.pathname.replace(/\/+$/, '')
 })
 
+const ModelNameText = z.string().transform((name, context) => {
+  const model = canonicalName(name)
+  if (model !== undefined) return model
+  context.addIssue({ code: 'custom', message: `"${name}" is not a model name such as llama3.2:3b` })
+  return z.NEVER
+})
+
 const EngineSettings = z.strictObject({
   url: EngineUrl,
   /** Found by asking when absent. */
@@ -28,6 +35,8 @@ const EngineSettings = z.strictObject({
   slots: z.int().min(1).max(1024).optional(),
   /** Ollama: its `OLLAMA_MAX_LOADED_MODELS`, 3 by default. llama-server: at most this many models of a router. */
   maxLoaded: z.int().min(1).max(1024).optional(),
+  /** Only these are used of what it holds. */
+  models: z.array(ModelNameText).optional(),
   /** Sent as `authorization: Bearer`. */
   apiKey: z.string().regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces').optional(),
 })

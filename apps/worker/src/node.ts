@@ -1,0 +1,189 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openWorker, type Lease } from '@drover/broker'
+import { BrokerError, type NodeRecord } from '@drover/core'
+import { findEngines, readGpus, type Engine, type EngineConfig } from '@drover/engines'
+import { EXIT, ExitError, VERSION, type Log, type ShutdownStep } from '@drover/service'
+import { runAttempt } from './attempt.ts'
+import type { WorkerConfig } from './config.ts'
+import { heartbeat, type Sibling } from './heartbeat.ts'
+import { inventory } from './inventory.ts'
+import { pullLoop } from './pull-loop.ts'
+import { retryPause } from './retry-pause.ts'
+import { Slots, type Slot } from './slots.ts'
+import { watchdog } from './watchdog.ts'
+
+/** How often engines that were not there are looked for again, ms. */
+const SEARCH_MS = 10_000
+const GPU_MS = 5_000
+/** A worker that was killed holds its node's name for as long as its record lives. */
+const NAME_TRIES = 6
+/** A job is left to a preferred node for this long at most, ms. */
+const LEAVE_MS = 300
+
+export interface NodeOptions {
+  id: string
+  preference: number
+  labels: Record<string, string>
+  /** Engines by URL. */
+  engines: readonly EngineConfig[]
+  /** Where else Ollama is looked for. */
+  look: { ports: readonly number[]; ollamaHost?: string | undefined }
+  /** Whether the engines run on this machine, so that its cards are theirs. */
+  local: boolean
+  /** All nodes of this process; this one joins them. */
+  siblings: Sibling[]
+  config: WorkerConfig
+  log: Log
+}
+
+/**
+ * One node: its engines, its place in the registry, and the loop that pulls jobs for it.
+ * @returns what ends it, in order
+ * @throws ExitError when Redis cannot be used, or the node's name is taken
+ */
+export const startNode = async ({ id, preference, labels, engines: named, look, local, siblings, config, log }: NodeOptions): Promise<ShutdownStep[]> => {
+  const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
+  const stopping = new AbortController()
+
+  const connection = await openWorker(id, {
+    url: config.redisUrl,
+    prefix: config.prefix,
+    allowEviction: config.allowEviction,
+    sendTwice: config.sendTwice,
+    onError,
+    onRecovered: (lane, jobs) => log.warn({ lane, jobs }, 'jobs of a lost worker are back in their lane'),
+  }).catch((error: unknown) => {
+    // A Redis that cannot be reached may be there on the next try.
+    throw error instanceof BrokerError ? new ExitError(error.message, error.code === 'broker_unavailable' ? EXIT.failed : EXIT.refused) : error
+  })
+
+  const slots = new Slots()
+  siblings.push({ id, preference, slots })
+  const engines = new Map<string, Engine>()
+  let cards: NodeRecord['gpus'] = []
+  const alive = heartbeat({
+    connection,
+    slots,
+    facts: { id, version: VERSION, labels, preference, startedAt: Date.now() },
+    gpus: () => cards,
+    draining: stopping.signal,
+    siblings,
+    onTaken: () => log.error({ node: id }, 'another worker has this node’s name'),
+    onError,
+  })
+  const stock = inventory({
+    slots,
+    onChange: (engine, view, reason) => {
+      if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
+      else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
+      void alive.beat()
+      connection.jobs.wake()
+    },
+  })
+  const told = new Set<string>()
+  const search = async () => {
+    const found = await findEngines(
+      {
+        engines: named,
+        ports: look.ports,
+        ...(look.ollamaHost !== undefined && { ollamaHost: look.ollamaHost }),
+        found: { slots: config.slots },
+        known: new Set(engines.keys()),
+      },
+      stopping.signal,
+    )
+    for (const engine of found.engines) engines.set(engine.id, engine)
+    for (const { url, reason } of found.problems) {
+      if (!told.has(url + reason)) log.warn({ url, reason }, 'engine not taken')
+      told.add(url + reason)
+    }
+    await Promise.all(found.engines.map((engine) => stock.add(engine)))
+  }
+
+  const lookAtGpus = async () => (cards = local ? await readGpus() : [])
+  await Promise.all([search(), lookAtGpus()])
+  const timers = [setInterval(() => void search().catch(onError), SEARCH_MS)]
+  // Asking means starting a program each time: not where there is nothing to ask.
+  if (cards.length > 0) timers.push(setInterval(() => void lookAtGpus().catch(onError), GPU_MS))
+
+  for (let tries = 1; !(await alive.start()); tries += 1) {
+    if (tries === NAME_TRIES) throw new ExitError(`a living worker is called ${id} already: give this one another name with --node`)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+  }
+
+  const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
+  const policy = {
+    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
+    ...(config.numCtx !== undefined && { numCtx: config.numCtx }),
+  }
+  const run = async (lease: Lease, slot: Slot): Promise<void> => {
+    if (lease.job.slots > 1) slot.widen(lease.job.slots - 1)
+    try {
+      const outcome = await runAttempt(lease, slot, { watchdog: watch, policy, now: Date.now })
+      if (outcome.kind === 'completed') slots.worked(slot.engine, slot.held.model)
+      // What fails a second time says more about the job than about the engine.
+      else if (lease.attempt === 1 && 'error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
+      // The engine is free as soon as it has ended; what is left is between Redis and us.
+      slot.release()
+      if (outcome.kind === 'retry') await retryPause(lease)
+      const written = await lease.settle(outcome)
+      if (outcome.kind === 'completed' && written) return
+      log.info(
+        {
+          job: lease.job.id,
+          attempt: lease.attempt,
+          model: lease.job.model,
+          engine: slot.engine.id,
+          outcome: written ? outcome.kind : 'lost',
+          ...('error' in outcome && { reason: outcome.error.code }),
+          ...(outcome.kind === 'lost' && { reason: outcome.why }),
+        },
+        'attempt over',
+      )
+    } catch (error) {
+      onError(error)
+    } finally {
+      slot.release()
+    }
+  }
+
+  const draining = new AbortController()
+  const pulling = pullLoop({
+    source: connection.jobs,
+    slots,
+    run: (lease, slot) => void run(lease, slot),
+    peerPreference: alive.peerPreference,
+    preference,
+    bounds: { wait: config.starveAfter, leave: LEAVE_MS },
+    draining: draining.signal,
+    onError,
+  })
+  log.info({ node: id, engines: [...engines.keys()], redis: connection.facts.version }, 'working')
+  if (engines.size === 0) log.warn('no engine was found: start Ollama, or name one with --engine URL; this worker goes on looking')
+
+  return [
+    { name: 'take nothing new', limitMs: 3_000, run: async () => (draining.abort(), stopping.abort(), await alive.beat(), await pulling) },
+    // Reaching the limit is no failure of the shutdown: what is left is given back next.
+    { name: 'let jobs end', limitMs: config.drainLimit + 1_000, run: () => Promise.race([connection.jobs.idle(), sleep(config.drainLimit, undefined, { ref: false })]) },
+    {
+      name: 'give the rest back',
+      limitMs: 3_000,
+      run: async () => {
+        for (const lease of connection.jobs.leases) lease.abort({ kind: 'returned' })
+        await connection.jobs.idle()
+      },
+    },
+    {
+      name: 'leave Redis',
+      limitMs: 2_000,
+      run: async () => {
+        timers.forEach(clearInterval)
+        alive.stop()
+        stock.stop()
+        watch.close()
+        await connection.close()
+        await Promise.all([...engines.values()].map((engine) => engine.close()))
+      },
+    },
+  ]
+}

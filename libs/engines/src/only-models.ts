@@ -1,0 +1,15 @@
+import type { ModelName } from '@drover/core'
+import type { Engine } from './engine.ts'
+
+/** The engine, as if it held no other models than these. */
+export const onlyModels = (engine: Engine, models: readonly ModelName[]): Engine => {
+  const allowed = new Set(models)
+  return {
+    ...engine,
+    async look(signal) {
+      const view = await engine.look(signal)
+      // What else it has in memory stays listed: it takes its place there all the same.
+      return { ...view, held: view.held.filter(({ model }) => allowed.has(model)) }
+    },
+  }
+}
