@@ -88,7 +88,7 @@ export class Installation {
   }
 
   /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. */
-  async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
+  async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string; models?: string[] })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
     const { part } = start(mains.worker, { ...this.env, DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
     this.#parts.push(part)
     let ended: number | string | undefined
