@@ -18,7 +18,8 @@ const EngineStatus = z.object({
 const NodeStatus = z.object({
   id: z.string(),
   draining: z.boolean(),
-  memory: z.object({ total: z.number(), free: z.number() }),
+  /** Absent where its engines are on another machine. */
+  memory: z.object({ total: z.number(), free: z.number() }).optional(),
   gpus: z.array(z.object({ name: z.string(), free: z.number() })),
   engines: z.array(EngineStatus),
 })

@@ -11,7 +11,7 @@ const engineLine = ({ id, kind, version, models }: EngineStatus): string =>
 
 /** A node and its engines, for people. */
 export const nodeLines = ({ id, engines, draining, memory, gpus }: NodeStatus): string[] => [
-  `node ${id}${draining ? ' (draining)' : ''}: ${gib(memory.free)} of ${gib(memory.total)} GiB free` +
+  `node ${id}${draining ? ' (draining)' : ''}:${memory ? ` ${gib(memory.free)} of ${gib(memory.total)} GiB free` : ' engines elsewhere'}` +
     gpus.map(({ name, free }) => `, ${name} ${gib(free)} GiB free`).join(''),
   ...(engines.length === 0 ? ['  no engine'] : engines.map(engineLine)),
 ]

@@ -14,6 +14,8 @@ export interface HeartbeatOptions {
   connection: WorkerConnection
   slots: Slots
   facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'>
+  /** Whether the engines are on this machine. */
+  local: boolean
   gpus(): NodeRecord['gpus']
   draining: AbortSignal
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
@@ -26,7 +28,7 @@ export interface HeartbeatOptions {
 const BEAT_MS = 1_000
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, facts, gpus, draining, siblings, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, facts, local, gpus, draining, siblings, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -34,7 +36,7 @@ export const heartbeat = ({ connection, slots, facts, gpus, draining, siblings, 
     v: WIRE_VERSION,
     ...facts,
     draining: draining.aborted,
-    memory: machineMemory(),
+    ...(local && { memory: machineMemory() }),
     gpus: gpus(),
     engines: [...slots.seats()].map(({ engine, view, busy }) => ({
       id: engine.id,

@@ -74,8 +74,8 @@ export const NodeRecord = z.object({
   /** Higher is preferred, 0 by default. */
   preference: z.number(),
   draining: z.boolean(),
-  /** Bytes of the machine's memory. */
-  memory: z.object({ total: z.number(), free: z.number() }),
+  /** Bytes of the machine's memory; absent where the engines are on another machine. */
+  memory: z.object({ total: z.number(), free: z.number() }).optional(),
   gpus: z.array(z.object({ name: z.string(), memory: z.number(), free: z.number() })),
   /** Epoch ms at which the worker started. */
   startedAt: z.number(),
