@@ -29,4 +29,4 @@ const gpuOf = (line: string): NodeRecord['gpus'] => {
 const bytesOf = (mebibytes: string | undefined): number => (Number(mebibytes) || 0) * MIB
 
 /** Bytes of this machine's memory; `free` is what could be had without swapping. */
-export const machineMemory = (): NodeRecord['memory'] => ({ total: totalmem(), free: freemem() })
+export const machineMemory = (): NonNullable<NodeRecord['memory']> => ({ total: totalmem(), free: freemem() })
