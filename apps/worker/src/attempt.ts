@@ -63,7 +63,9 @@ const converse = (conversation: Exchange, request: { path: string; body: string 
       lease.signal.removeEventListener('abort', stop)
       settle()
     }
-    call = slot.engine.post(request, {
+    call = slot.engine.post({ ...request, model: slot.held.engineName }, {
+      loading: watch.pause,
+      loaded: watch.resume,
       head: (status) => {
         if (status === 200) lease.head({ status: 200, contentType: conversation.contentType })
         else refused = status

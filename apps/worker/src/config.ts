@@ -1,14 +1,16 @@
 import { hostname } from 'node:os'
 import { EngineConfig, OLLAMA_PORTS } from '@drover/engines'
-import { defineConfig, duration, logSettings, redisSettings, setting, type SettingValues } from '@drover/service'
+import { bytes, defineConfig, duration, joinSettings, logSettings, redisSettings, setting, type SettingValues } from '@drover/service'
 import { z } from 'zod'
 import { ClusterHardware, InferenceServers } from './fronted.ts'
+import { keepAliveMs } from './own-models.ts'
 
 /** A node's name: it stands in Redis keys and in headers. */
 const NodeName = z.string().regex(/^[\w.-]{1,64}$/, 'expected 1 to 64 letters, digits or ._-')
 
 export const workerConfig = defineConfig('worker', {
   ...redisSettings,
+  ...joinSettings,
   ...logSettings,
   node: setting({ schema: NodeName.default(hostname().replaceAll(/[^\w.-]/g, '-').slice(0, 64) || 'node'), describe: 'name of this node, its own in the installation' }),
   engine: setting({ schema: z.array(EngineConfig).default([]), describe: 'engine of this node, by URL; may be given several times' }),
@@ -35,8 +37,17 @@ export const workerConfig = defineConfig('worker', {
     schema: z.array(z.string().regex(/^[\w.-]+=[\w./-]*$/, 'expected name=value')).default([]),
     describe: 'label of this node, name=value; may be given several times',
   }),
-  numCtx: setting({ schema: z.coerce.number().int().min(1).optional(), describe: 'context per slot that models are loaded with on Ollama; else its own default' }),
-  keepAlive: setting({ schema: z.string().optional(), describe: 'how long Ollama keeps a model that is not used, like 5m or -1' }),
+  numCtx: setting({ schema: z.coerce.number().int().min(1).optional(), describe: 'context per slot that models are loaded with; else Ollama’s own default, and 4096 for models of the models folder' }),
+  keepAlive: setting({
+    schema: z.string().refine((text) => keepAliveMs(text) !== undefined, 'expected a time like 5m, 0 or -1').optional(),
+    describe: 'how long a model that is not used stays in memory, like 5m or -1; else Ollama’s own default, and 5m for models of the models folder',
+  }),
+  modelsDir: setting({ schema: z.string().min(1).optional(), describe: 'folder of GGUF files, each a model that is run by a llama-server on demand' }),
+  spareModel: setting({ schema: z.string().min(1).optional(), describe: 'GGUF file that is a model only while this node has no other' }),
+  llamaServer: setting({ schema: z.string().min(1).optional(), describe: 'the llama-server program for the models folder, instead of the one on the search path' }),
+  llamaSlots: setting({ schema: z.coerce.number().int().min(1).max(256).default(2), describe: 'concurrent generations per model of the models folder' }),
+  llamaMemory: setting({ schema: bytes({ min: 1 }).optional(), describe: 'memory that models of the models folder may take together, like 12gb; else most of what is free at the start' }),
+  llamaGpuLayers: setting({ schema: z.coerce.number().int().min(0).optional(), describe: 'layers that llama-server puts on the GPU; else as many as fit' }),
   firstToken: setting({ schema: duration({ min: 100 }).prefault('5m'), describe: 'an engine that says nothing for this long after a request is stuck' }),
   loadTime: setting({ schema: duration().prefault('5m'), describe: 'allowed on top when the model must be loaded first' }),
   tokenGap: setting({ schema: duration({ min: 100 }).prefault('30s'), describe: 'an engine that says nothing for this long between two tokens is stuck' }),

@@ -2,11 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openWorker, type Lease } from '@drover/broker'
 import { BrokerError, type NodeRecord } from '@drover/core'
 import { findEngines, readGpus, type Engine, type EngineConfig } from '@drover/engines'
-import { EXIT, ExitError, VERSION, type Log, type ShutdownStep } from '@drover/service'
+import { EXIT, ExitError, VERSION, type Log, type RedisTarget, type ShutdownStep } from '@drover/service'
 import { runAttempt } from './attempt.ts'
 import type { WorkerConfig } from './config.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
+import { ownModels } from './own-models.ts'
 import { pullLoop } from './pull-loop.ts'
 import { retryPause } from './retry-pause.ts'
 import { Slots, type Slot } from './slots.ts'
@@ -33,6 +34,7 @@ export interface NodeOptions {
   /** All nodes of this process; this one joins them. */
   siblings: Sibling[]
   config: WorkerConfig
+  redis: RedisTarget
   log: Log
 }
 
@@ -41,13 +43,12 @@ export interface NodeOptions {
  * @returns what ends it, in order
  * @throws ExitError when Redis cannot be used, or the node's name is taken
  */
-export const startNode = async ({ id, preference, labels, engines: named, look, local, siblings, config, log }: NodeOptions): Promise<ShutdownStep[]> => {
+export const startNode = async ({ id, preference, labels, engines: named, look, local, siblings, config, redis, log }: NodeOptions): Promise<ShutdownStep[]> => {
   const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
   const stopping = new AbortController()
 
   const connection = await openWorker(id, {
-    url: config.redisUrl,
-    prefix: config.prefix,
+    ...redis,
     allowEviction: config.allowEviction,
     sendTwice: config.sendTwice,
     onError,
@@ -103,6 +104,13 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
 
   const lookAtGpus = async () => (cards = local ? await readGpus() : [])
   await Promise.all([search(), lookAtGpus()])
+  // After the others: the spare model is for a node where they have none.
+  const alone = () => [...slots.seats()].every(({ engine, view }) => engine === own || view.held.length === 0)
+  const own: Engine | undefined = local ? await ownModels(config, log, alone, () => connection.jobs.wake()) : undefined
+  if (own) {
+    engines.set(own.id, own)
+    await stock.add(own)
+  }
   const timers = [setInterval(() => void search().catch(onError), SEARCH_MS)]
   // Asking means starting a program each time: not where there is nothing to ask.
   if (cards.length > 0) timers.push(setInterval(() => void lookAtGpus().catch(onError), GPU_MS))

@@ -133,8 +133,8 @@ export class Slots {
 const has = (models: readonly { model: ModelName }[], model: ModelName) => models.some((each) => each.model === model)
 
 /** Whether an engine could start a generation of this model now without queueing it. */
-const room = ({ view, busy, left }: Seat, model: ModelName): boolean => {
-  if (!has(view.held, model)) return false
+const room = ({ engine, view, busy, left }: Seat, model: ModelName): boolean => {
+  if (!has(view.held, model) || engine.admits?.(model) === false) return false
   const away = left.get(model)
   if (away && performance.now() < away.until) return false
   const running = busy.get(model) ?? 0

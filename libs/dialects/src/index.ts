@@ -4,6 +4,7 @@ import { ollamaChat, ollamaGenerate } from './ollama.ts'
 import { openAiChat } from './openai-chat.ts'
 
 export type { Answer, Dialect, Exchange, ExchangeRequest, ParsedRequest } from './dialect.ts'
+export { goDuration } from './duration.ts'
 export { exchange } from './exchange.ts'
 
 /** Every API format that Drover knows. */

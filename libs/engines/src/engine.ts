@@ -19,6 +19,9 @@ export interface EngineView {
  * before `post` has returned. What a sink throws ends the call: `fail` gets it.
  */
 export interface AnswerSink {
+  /** The model must be brought into memory first, which is no silence of the engine; `loaded` follows when the call has been sent. */
+  loading?(): void
+  loaded?(): void
   head(status: number, contentType: string): void
   text(chunk: string): void
   end(): void
@@ -52,7 +55,13 @@ export interface Engine {
    * @throws BrokerError `engine_failed` when it cannot be reached or does not make sense; the signal's reason when that ends it
    */
   look(signal: AbortSignal): Promise<EngineView>
-  post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
+  /** `model` is the engine's own name for it, for an engine that must know it before it reads the body. */
+  post(call: { path: string; body: string; model?: string }, sink: AnswerSink): EngineCall
+  /**
+   * Asked before a slot is taken: whether a call for this model would be of use now beside those under way. Without it the number of
+   * slots and `maxLoaded` decide alone.
+   */
+  admits?(model: ModelName): boolean
   /** Closes every connection; calls under way fail. */
   close(): Promise<void>
 }

@@ -1,0 +1,89 @@
+import type { GGUFParseOutput } from '@huggingface/gguf'
+
+/** What the header of one GGUF file says. */
+export interface GgufFacts {
+  architecture: string
+  /** Numbers in its weights, of this file alone. */
+  parameters: number
+  /** The tag that people write: `Q4_K_M`. */
+  quantization?: string
+  /** Tokens that the model was trained for. */
+  contextLength?: number
+  embeddingLength?: number
+  layers: number
+  heads: number
+  /** Bytes of KV cache for one token, as llama.cpp keeps it by default (16 bits per number). 0 where there is no attention. */
+  kvBytesPerToken: number
+  /** Tokens of its vocabulary. */
+  vocabulary: number
+  /** What the chat template makes use of; absent: there is none. */
+  template?: { tools: boolean; thinking: boolean }
+  /** It makes vectors, not text. */
+  embedding: boolean
+  /** Bytes that the file has when it is whole. */
+  wholeBytes: number
+}
+
+type Header = Pick<GGUFParseOutput, 'tensorInfos' | 'tensorDataOffset'> & { metadata: Record<string, unknown> }
+
+/** Numbers in a block of a tensor type and the block's bytes: the type traits of ggml (ggml.c, by the numbers of `ggml_type`). */
+const BLOCKS: Readonly<Record<number, readonly [numbers: number, bytes: number]>> = {
+  0: [1, 4], 1: [1, 2], 2: [32, 18], 3: [32, 20], 6: [32, 22], 7: [32, 24], 8: [32, 34], 9: [32, 36],
+  10: [256, 84], 11: [256, 110], 12: [256, 144], 13: [256, 176], 14: [256, 210], 15: [256, 292],
+  16: [256, 66], 17: [256, 74], 18: [256, 98], 19: [256, 50], 20: [32, 18], 21: [256, 110], 22: [256, 82], 23: [256, 136],
+  24: [1, 1], 25: [1, 2], 26: [1, 4], 27: [1, 8], 28: [1, 8], 29: [256, 56], 30: [1, 2], 34: [256, 54], 35: [256, 66], 39: [32, 17],
+}
+
+const KV_BYTES_PER_NUMBER = 2
+
+/** Architectures that only make vectors. */
+const ENCODERS = /bert|^t5encoder$|^gemma-embedding$/
+
+/** The facts of a header. `fileTypes` gives a file type's name by its number. */
+export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fileTypes: Readonly<Record<number, string>>): GgufFacts => {
+  const architecture = textOf(metadata['general.architecture']) ?? ''
+  const own = (key: string): unknown => metadata[`${architecture}.${key}`]
+  const number = (key: string): number | undefined => numberOf(own(key))
+  const layers = number('block_count') ?? 0
+  const embeddingLength = number('embedding_length')
+  const heads = perLayer(own('attention.head_count'), layers)
+  const mostHeads = Math.max(0, ...heads)
+  const width = mostHeads > 0 ? (embeddingLength ?? 0) / mostHeads : 0
+  const numbersPerHead = (number('attention.key_length') ?? width) + (number('attention.value_length') ?? width)
+  const kvHeads = own('attention.head_count_kv') === undefined ? heads : perLayer(own('attention.head_count_kv'), layers)
+  const template = textOf(metadata['tokenizer.chat_template'])
+  const fileType = numberOf(metadata['general.file_type'])
+  const quantization = fileType === undefined ? undefined : fileTypes[fileType]
+  const contextLength = number('context_length')
+  const tokens = metadata['tokenizer.ggml.tokens']
+  let parameters = 0
+  let end = 0
+  for (const { shape, dtype, offset } of tensorInfos) {
+    const numbers = shape.reduce((product, size) => product * Number(size), 1)
+    const [per, bytes] = BLOCKS[dtype] ?? [1, 0]
+    parameters += numbers
+    end = Math.max(end, Number(offset) + Math.ceil(numbers / per) * bytes)
+  }
+  return {
+    architecture,
+    parameters,
+    ...(quantization === undefined ? {} : { quantization }),
+    ...(contextLength === undefined ? {} : { contextLength }),
+    ...(embeddingLength === undefined ? {} : { embeddingLength }),
+    layers,
+    heads: mostHeads,
+    kvBytesPerToken: kvHeads.reduce((sum, count) => sum + count * numbersPerHead * KV_BYTES_PER_NUMBER, 0),
+    vocabulary: number('vocab_size') ?? (Array.isArray(tokens) ? tokens.length : 0),
+    ...(template === undefined ? {} : { template: { tools: /\btools\b/.test(template), thinking: /<think>|enable_thinking/.test(template) } }),
+    embedding: ENCODERS.test(architecture) || number('pooling_type') !== undefined,
+    // The first part of several may hold no weights, and then nothing follows its header.
+    wholeBytes: end === 0 ? 0 : Number(tensorDataOffset) + end,
+  }
+}
+
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
+const numberOf = (value: unknown): number | undefined => (typeof value === 'number' || typeof value === 'bigint' ? Number(value) : undefined)
+
+/** A count that is the same for all layers, or told for each. */
+const perLayer = (value: unknown, layers: number): number[] =>
+  Array.isArray(value) ? value.map((each) => numberOf(each) ?? 0) : Array.from({ length: layers }, () => numberOf(value) ?? 0)

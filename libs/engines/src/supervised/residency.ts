@@ -1,0 +1,258 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BrokerError } from '@drover/core'
+import type { ModelName } from '@drover/core'
+import { inGigabytes } from './memory.ts'
+import type { ModelFile } from './model-files.ts'
+import type { RunningServer } from './server-process.ts'
+
+export interface ResidencyOptions {
+  /** Bytes that all models in memory may take together. */
+  limit: number
+  needOf(file: ModelFile): number
+  /** @throws BrokerError, the process gone */
+  start(file: ModelFile, signal: AbortSignal): Promise<RunningServer>
+  /** How long a model stays without use, ms; `Infinity`: for ever. */
+  keepAliveMs: number
+  /** How long a model in memory may take new calls, from its start or the other's arrival, while another waits for its memory, ms. */
+  turnMs: number
+  onEvent(event: ResidencyEvent): void
+}
+
+export type ResidencyEvent =
+  | { kind: 'started'; model: ModelName; pid: number; ms: number }
+  /** `idle`: not used for long enough; `evicted`: another model needs the memory; `changed`: its file is gone or another one. */
+  | { kind: 'stopped'; model: ModelName; why: 'idle' | 'evicted' | 'changed' }
+  | { kind: 'failed'; model: ModelName; error: BrokerError }
+
+export interface Resident {
+  model: ModelName
+  /** Bytes reserved for it. */
+  need: number
+  /** Epoch ms at which it goes if nobody uses it; absent: it stays. */
+  expiresAt?: number
+}
+
+/** One call's wish to use a model. */
+interface Wish {
+  file: ModelFile
+  since: number
+  enter(server: RunningServer): void
+  refuse(error: unknown): void
+  seat?: Seat
+}
+
+interface Seat {
+  file: ModelFile
+  need: number
+  wishes: Set<Wish>
+  server?: RunningServer
+  readyAt?: number
+  usedAt: number
+  /** Why it is being ended; its memory counts until the process is gone. */
+  leaving?: 'idle' | 'evicted' | 'changed' | 'closed'
+  ending: AbortController
+  timer?: NodeJS.Timeout
+  /** Resolves when no process of it is left. */
+  gone?: Promise<void>
+}
+
+const ENDING = () => new BrokerError('engine_failed', 'this worker is ending')
+/** Between two jobs a model is idle for a moment, which is no reason to end it while its turn lasts. */
+const SETTLE_MS = 200
+const BACKOFF_MS = { first: 500, most: 2_000 }
+
+const sum = (seats: readonly Seat[]): number => seats.reduce((total, { need }) => total + need, 0)
+
+/**
+ * Who is in memory. Calls for a model in memory enter at once; a model that is not is started when it fits beside the others, for which
+ * idle ones are ended, least recently used first. Where all are at work the call waits, first come first served, and when it has waited
+ * for a turn those at work take no new calls until it has had its own: so each model gets its turn, and none is started and ended
+ * for every call.
+ */
+export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }: ResidencyOptions) => {
+  const seats = new Map<ModelName, Seat>()
+  const queue: Wish[] = []
+  const failures = new Map<ModelName, { count: number; at: number }>()
+  let settling: NodeJS.Timeout | undefined
+  let closed = false
+
+  const usable = (model: ModelName): Seat | undefined => {
+    const seat = seats.get(model)
+    return seat?.leaving === undefined ? seat : undefined
+  }
+  /** Until when a model in memory takes new calls although somebody waits for its memory. */
+  const turnEnd = (seat: Seat, waiting: Wish): number => Math.max(waiting.since, seat.readyAt ?? Infinity) + turnMs
+
+  const attach = (wish: Wish, seat: Seat): void => {
+    queue.splice(queue.indexOf(wish), 1)
+    wish.seat = seat
+    seat.wishes.add(wish)
+    clearTimeout(seat.timer)
+    if (seat.server) wish.enter(seat.server)
+  }
+
+  const end = (seat: Seat, why: NonNullable<Seat['leaving']>): void => {
+    if (seat.leaving !== undefined) return
+    seat.leaving = why
+    clearTimeout(seat.timer)
+    seat.ending.abort(new BrokerError('engine_failed', `${seat.file.model} was taken out of memory`))
+    void seat.server?.stop()
+  }
+
+  const rest = (seat: Seat): void => {
+    if (seat.wishes.size > 0 || seat.leaving !== undefined || !seat.server) return
+    clearTimeout(seat.timer)
+    if (keepAliveMs === 0) end(seat, 'idle')
+    else if (keepAliveMs !== Infinity) seat.timer = setTimeout(end, keepAliveMs, seat, 'idle')
+  }
+
+  const run = async (seat: Seat): Promise<void> => {
+    const { file: { model }, ending } = seat
+    const before = failures.get(model) ?? { count: 0, at: 0 }
+    const begun = performance.now()
+    try {
+      // After the first failure it is tried at once: most engines that die were killed for reasons that are over.
+      const pause = before.count > 1 ? Math.min(BACKOFF_MS.first * 2 ** (before.count - 2), BACKOFF_MS.most) : 0
+      if (before.at + pause > begun) await sleep(before.at + pause - begun, undefined, { signal: ending.signal })
+      const server = await start(seat.file, ending.signal)
+      seat.server = server
+      seat.readyAt = performance.now()
+      onEvent({ kind: 'started', model, pid: server.pid, ms: Math.round(seat.readyAt - begun) })
+      // Ended in the very moment in which it became ready.
+      if (seat.leaving !== undefined) void server.stop()
+      for (const wish of seat.wishes) wish.enter(server)
+      rest(seat)
+      const error = await server.exited
+      if (seat.leaving === undefined) throw error
+    } catch (error) {
+      if (seat.leaving === undefined) {
+        failures.set(model, { count: before.count + 1, at: performance.now() })
+        const reason = error instanceof BrokerError ? error : new BrokerError('engine_failed', `${model} cannot be loaded`, { cause: error })
+        onEvent({ kind: 'failed', model, error: reason })
+        if (!seat.server) for (const wish of seat.wishes) drop(wish, reason)
+      }
+    } finally {
+      clearTimeout(seat.timer)
+      await seat.server?.engine.close()
+      seats.delete(model)
+      const why = seat.leaving
+      if (why !== undefined && why !== 'closed') onEvent({ kind: 'stopped', model, why })
+      pump()
+    }
+  }
+
+  const drop = (wish: Wish, error: unknown): void => {
+    wish.seat?.wishes.delete(wish)
+    wish.refuse(error)
+  }
+
+  /** True when there is room now. Else room is made, if ending idle models can make it. */
+  const makeRoom = (wish: Wish, need: number): boolean => {
+    const all = [...seats.values()]
+    if (sum(all) + need <= limit) return true
+    let left = sum(all.filter(({ leaving }) => leaving === undefined))
+    const idle = all.filter(({ leaving, wishes }) => leaving === undefined && wishes.size === 0).toSorted((a, b) => a.usedAt - b.usedAt)
+    if (left - sum(idle) + need > limit) return false
+    const leaving: Seat[] = []
+    for (const seat of idle) {
+      if (left + need <= limit) break
+      left -= seat.need
+      leaving.push(seat)
+    }
+    const rested = Math.max(0, ...leaving.map((seat) => Math.min(seat.usedAt + SETTLE_MS, turnEnd(seat, wish))))
+    const early = rested - performance.now()
+    if (early > 0) {
+      clearTimeout(settling)
+      settling = setTimeout(pump, early)
+    } else for (const seat of leaving) end(seat, 'evicted')
+    return false
+  }
+
+  const pump = (): void => {
+    if (closed) return
+    let waiting: Wish | undefined
+    for (const wish of queue.slice()) {
+      const { model } = wish.file
+      const seat = usable(model)
+      if (seat) {
+        if (!waiting || performance.now() < turnEnd(seat, waiting)) attach(wish, seat)
+        continue
+      }
+      // Nobody overtakes who waits for memory: what is smaller would else come before it for ever.
+      if (waiting) continue
+      const need = needOf(wish.file)
+      if (need > limit) {
+        queue.splice(queue.indexOf(wish), 1)
+        wish.refuse(new BrokerError('engine_failed', `${model} needs ${inGigabytes(need)} of memory, ${inGigabytes(limit)} may be used`))
+      } else if (!seats.has(model) && makeRoom(wish, need)) {
+        const fresh: Seat = { file: wish.file, need, wishes: new Set(), usedAt: performance.now(), ending: new AbortController() }
+        seats.set(model, fresh)
+        attach(wish, fresh)
+        fresh.gone = run(fresh)
+      } else waiting = wish
+    }
+  }
+
+  return {
+    /**
+     * Asks to use a model: `enter` is called when it is in memory, or `refuse` with a BrokerError, never before this returns.
+     * @returns to be called once the use is over, or not wanted any more
+     */
+    ask(file: ModelFile, enter: (server: RunningServer) => void, refuse: (error: unknown) => void): () => void {
+      const wish: Wish = { file, since: performance.now(), enter, refuse }
+      if (closed) queueMicrotask(() => refuse(ENDING()))
+      else queue.push(wish)
+      queueMicrotask(pump)
+      return () => {
+        const at = queue.indexOf(wish)
+        if (at >= 0) queue.splice(at, 1)
+        const { seat } = wish
+        if (seat?.wishes.delete(wish)) {
+          seat.usedAt = performance.now()
+          rest(seat)
+        }
+        queueMicrotask(pump)
+      }
+    },
+    /**
+     * Whether a call would be of use now: its model is in memory and may take it, or its turn has come and only the processes of others
+     * are still ending, or it would be the first to wait for its start.
+     */
+    admits(model: ModelName): boolean {
+      const seat = usable(model)
+      const waiting = queue.find((wish) => !usable(wish.file.model))
+      if (seat) return !waiting || performance.now() < turnEnd(seat, waiting)
+      if (waiting?.file.model !== model) return !queue.some((wish) => wish.file.model === model)
+      return sum([...seats.values()].filter(({ leaving }) => leaving === undefined)) + needOf(waiting.file) <= limit
+    },
+    /** An answer came from the model: the failures before it are forgotten. */
+    worked: (model: ModelName) => void failures.delete(model),
+    /** Models in memory, ready. */
+    residents(): Resident[] {
+      return [...seats.values()].flatMap(({ file, need, server, leaving, wishes, usedAt }) => {
+        if (!server || leaving !== undefined) return []
+        const left = usedAt + keepAliveMs - performance.now()
+        const stays = keepAliveMs === Infinity || wishes.size > 0
+        return { model: file.model, need, ...(stays ? {} : { expiresAt: Date.now() + left }) }
+      })
+    },
+    /** Ends idle models whose file is no longer what it was. */
+    refresh(files: readonly ModelFile[]): void {
+      const stamps = new Map(files.map(({ model, stamp }) => [model, stamp]))
+      for (const seat of seats.values()) if (seat.wishes.size === 0 && stamps.get(seat.file.model) !== seat.file.stamp) end(seat, 'changed')
+    },
+    /** Refuses who waits and ends every process; resolves when all are gone. */
+    async close(): Promise<void> {
+      closed = true
+      clearTimeout(settling)
+      const error = ENDING()
+      for (const wish of queue.splice(0)) wish.refuse(error)
+      const all = [...seats.values()]
+      for (const seat of all) {
+        end(seat, 'closed')
+        if (!seat.server) for (const wish of seat.wishes) drop(wish, error)
+      }
+      await Promise.all(all.map(({ gone }) => gone))
+    },
+  }
+}

@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { accessSync, constants } from 'node:fs'
+import { createServer } from 'node:net'
+import { delimiter, join } from 'node:path'
+import type { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BrokerError } from '@drover/core'
+import type { Engine } from '../engine.ts'
+import { engineHttp } from '../http.ts'
+import { llamaServer } from '../llama-server.ts'
+import type { ModelFile } from './model-files.ts'
+
+export interface ServerSettings {
+  /** The program's path, or its name on the search path; `llama-server` when absent. */
+  program?: string | undefined
+  slots: number
+  /** Tokens per slot. */
+  ctx: number
+  gpuLayers?: number | undefined
+  /** How long a model may take until it answers, ms. */
+  startMs: number
+  /** The environment that its process is given, less what looks like a secret. */
+  env: Readonly<Record<string, string>>
+}
+
+/** A `llama-server` that has its model in memory. */
+export interface RunningServer {
+  pid: number
+  engine: Engine
+  /** Resolves when the process is gone, with what to tell those whose answers it took along. */
+  exited: Promise<BrokerError>
+  /** SIGTERM, and SIGKILL for one that does not go. Resolves when the process is gone. */
+  stop(): Promise<void>
+}
+
+const PORT_TRIES = 3
+const STOP_MS = 1_000
+const POLL_MS = 25
+/** Lines that a process' last words are looked for in. */
+const LAST_LINES = 60
+const REASON_LENGTH = 400
+
+/**
+ * A shell that becomes the program. Before it does it leaves a watch behind, which waits on a pipe whose other end we alone hold: a line
+ * says that all is over, an end without one that we were killed, and then the program is killed too.
+ */
+const GUARDED = '{ read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec 3<&-; exec "$0" "$@"'
+
+/** Whether a program can be run, by its path or its name on the search path: its path, or why not. */
+export const findServer = (program = 'llama-server', searchPath = ''): { path: string } | { reason: string } => {
+  const named = program.includes('/')
+  const candidates = named ? [program] : searchPath.split(delimiter).filter(Boolean).map((folder) => join(folder, program))
+  const path = candidates.find(executable)
+  if (path !== undefined) return { path }
+  return named
+    ? { reason: `${program} is no program that can be run: correct DROVER_LLAMA_SERVER` }
+    : { reason: `no ${program} was found on the search path: install llama.cpp, or name the program with DROVER_LLAMA_SERVER` }
+}
+
+const executable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Starts a `llama-server` for one model; resolves when it answers, its own warm-up run over. It is bound to the loopback and asks for a
+ * key that stands in no argument.
+ * @throws BrokerError `engine_failed` with the cause, the process gone; the signal's reason when that ends it
+ */
+export const startServer = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<RunningServer> => {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await startOnce(file, settings, signal)
+    } catch (error) {
+      // Somebody else took the port that was free a moment ago.
+      if (signal.aborted || tries === PORT_TRIES || !(error instanceof Error && /couldn't bind|address already in use/i.test(error.message))) throw error
+    }
+  }
+}
+
+const startOnce = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<RunningServer> => {
+  const found = findServer(settings.program, settings.env['PATH'])
+  if ('reason' in found) throw new BrokerError('engine_failed', `${file.model} cannot be loaded: ${found.reason}`)
+  const port = await freePort()
+  signal.throwIfAborted()
+  const apiKey = randomBytes(24).toString('base64url')
+  const child = spawn('/bin/sh', ['-c', GUARDED, found.path, ...argumentsFor(file, settings, port)], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    // A Ctrl-C that is meant for us must not reach it: answers under way are to end first.
+    detached: true,
+    env: { ...withoutSecrets(settings.env), LLAMA_API_KEY: apiKey, GGML_NO_BACKTRACE: '1' },
+  })
+  let ready = false
+  let lines: string[] = []
+  keepLines(child, (line) => (lines = [...lines, line].slice(-LAST_LINES)))
+  const ended = endOf(child)
+  void ended.then(() => (child.stdio[3] as Writable).end('\n'))
+  const exited = ended.then((end) => new BrokerError('engine_failed', `llama-server for ${file.model} ended by itself (${end})${lastWords(lines, ready)}`))
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM')
+    const kill = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+    await ended
+    clearTimeout(kill)
+  }
+  const address = { id: `llama-server for ${file.model}`, url: `http://127.0.0.1:${port}`, apiKey }
+  const engine = llamaServer({ ...address, name: file.model })
+  const giveUp = new AbortController()
+  try {
+    const limit = AbortSignal.timeout(settings.startMs)
+    const failure = await Promise.race([exited, answers(address, AbortSignal.any([signal, limit, giveUp.signal]))])
+    if (failure) throw failure
+    // With its own key: whatever else might listen on that port would refuse it.
+    await engine.look(signal)
+  } catch (error) {
+    giveUp.abort()
+    child.kill('SIGKILL')
+    await Promise.all([ended, engine.close()])
+    if (signal.aborted) throw signal.reason
+    if (error instanceof BrokerError) throw error
+    throw new BrokerError('engine_failed', `llama-server for ${file.model} was not ready after ${settings.startMs / 1000} s${lastWords(lines, ready)}`, { cause: error })
+  }
+  ready = true
+  lines = []
+  return {
+    pid: child.pid ?? 0,
+    engine,
+    exited,
+    stop: async () => {
+      await stop()
+      await engine.close()
+    },
+  }
+}
+
+const argumentsFor = ({ model, path, facts }: ModelFile, { slots, ctx, gpuLayers }: ServerSettings, port: number): string[] => [
+  '-m', path, '--alias', model, '--host', '127.0.0.1', '--port', String(port),
+  // Slots that share one context die together when they fill it; with a number of its own each has its part.
+  '-np', String(slots), '-c', String(slots * ctx),
+  // Its cache of idle prompts would take up to 8 GB that nobody has counted.
+  '--cache-ram', '0',
+  ...(gpuLayers === undefined ? [] : ['-ngl', String(gpuLayers)]),
+  ...(facts.embedding ? ['--embeddings'] : []),
+]
+
+/** Resolves when it is ready. Rejects only by the signal. */
+const answers = async (address: { id: string; url: string }, signal: AbortSignal): Promise<undefined> => {
+  const http = engineHttp(address)
+  try {
+    for (;;) {
+      const ready = await http.get('/health', signal, 2_000).then(({ status }) => status === 200, () => false)
+      signal.throwIfAborted()
+      if (ready) return undefined
+      await sleep(POLL_MS, undefined, { signal })
+    }
+  } finally {
+    await http.close()
+  }
+}
+
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}
+
+const withoutSecrets = (env: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !/REDIS|KEY|TOKEN|SECRET|PASSWORD/i.test(name)))
+
+const keepLines = (child: ChildProcess, keep: (line: string) => void): void => {
+  for (const stream of [child.stdout, child.stderr]) {
+    let rest = ''
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      const all = (rest + text).split('\n')
+      rest = (all.pop() ?? '').slice(-4_096)
+      for (const line of all) keep(line)
+    })
+  }
+}
+
+/** How a process ended, when what it said last has been read, or a moment later. */
+const endOf = (child: ChildProcess): Promise<string> =>
+  new Promise((resolve) => {
+    child.once('error', (error) => resolve(error.message))
+    child.once('exit', (code, signal) => {
+      const how = signal ?? `exit code ${code}`
+      child.once('close', () => resolve(how))
+      setTimeout(resolve, 200, how)
+    })
+  })
+
+/**
+ * The lines that say why, without the time before them. Once it has served requests only what its library says of machine and memory is
+ * repeated: other lines may hold what was asked or answered.
+ */
+const lastWords = (lines: readonly string[], served: boolean): string => {
+  const telling = served
+    ? lines.filter((line) => /GGML_ASSERT|ggml_abort|out of memory|failed to allocate|CUDA error|Remote RPC server/i.test(line))
+    : lines.filter((line) => /^[\d.]+ E |error|failed/i.test(line))
+  const chosen = telling.length > 0 || served ? telling.slice(0, 2) : lines.slice(-2)
+  const text = chosen.map((line) => line.replace(/^[\d.]+ [A-Z] +/, '').trim()).filter(Boolean).join(' | ')
+  return text === '' ? '' : `: ${text.slice(0, REASON_LENGTH)}`
+}
