@@ -1,34 +1,76 @@
 import { EXIT, ExitError } from '@drover/service'
 import { z } from 'zod'
 
+/** What an engine's model takes of its memory now. */
+const InMemory = z.object({ size: z.number(), size_vram: z.number(), expires_at: z.string().optional(), context_length: z.number().optional() })
+
+const ModelStatus = z.object({
+  model: z.string(),
+  loaded: z.boolean(),
+  slots: z.number(),
+  busy: z.number(),
+  capabilities: z.array(z.string()).optional(),
+  /** Bytes on disk. */
+  size: z.number().optional(),
+  /** 64 hex digits. */
+  digest: z.string().optional(),
+  quantization: z.string().optional(),
+  context_length: z.number().optional(),
+  memory: InMemory.optional(),
+})
 const EngineStatus = z.object({
   id: z.string(),
   kind: z.string(),
   version: z.string().optional(),
+  models: z.array(ModelStatus),
+})
+const NodeStatus = z.object({
+  id: z.string(),
+  version: z.string().optional(),
+  draining: z.boolean(),
+  preference: z.number().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+  memory: z.object({ total: z.number(), free: z.number() }),
+  gpus: z.array(z.object({ name: z.string(), free: z.number(), memory: z.number().optional() })),
+  engines: z.array(EngineStatus),
+  /** ms since its last sign of life, by Redis' clock. */
+  last_seen_ms: z.number().optional(),
+})
+const LaneStatus = z.object({ model: z.string(), class: z.string(), waiting: z.number(), head_age_ms: z.number(), running: z.number() })
+export type ModelStatus = z.infer<typeof ModelStatus>
+export type EngineStatus = z.infer<typeof EngineStatus>
+export type NodeStatus = z.infer<typeof NodeStatus>
+export type LaneStatus = z.infer<typeof LaneStatus>
+
+/** The part of `GET /api/status` that the commands read. */
+const Status = z.object({ nodes: z.array(NodeStatus), lanes: z.array(LaneStatus).optional() })
+export type Status = z.infer<typeof Status>
+
+const Details = z.object({
+  format: z.string().optional(),
+  family: z.string().optional(),
+  parameter_size: z.string().optional(),
+  quantization_level: z.string().optional(),
+  context_length: z.number().optional(),
+})
+const Tags = z.object({
   models: z.array(
     z.object({
-      model: z.string(),
-      loaded: z.boolean(),
-      slots: z.number(),
-      busy: z.number(),
+      name: z.string(),
+      modified_at: z.string(),
+      size: z.number(),
+      digest: z.string(),
+      details: Details,
       capabilities: z.array(z.string()).optional(),
     }),
   ),
 })
-const NodeStatus = z.object({
-  id: z.string(),
-  draining: z.boolean(),
-  /** Absent where its engines are on another machine. */
-  memory: z.object({ total: z.number(), free: z.number() }).optional(),
-  gpus: z.array(z.object({ name: z.string(), free: z.number() })),
-  engines: z.array(EngineStatus),
-})
-export type EngineStatus = z.infer<typeof EngineStatus>
-export type NodeStatus = z.infer<typeof NodeStatus>
+export type Tag = z.infer<typeof Tags>['models'][number]
 
-/** The part of `GET /api/status` that the commands read. */
-const Status = z.object({ nodes: z.array(NodeStatus) })
-export type Status = z.infer<typeof Status>
+const Ps = z.object({
+  models: z.array(z.object({ name: z.string(), size: z.number(), size_vram: z.number(), expires_at: z.string(), context_length: z.number().optional() })),
+})
+export type Running = z.infer<typeof Ps>['models'][number]
 
 export interface Gateway {
   url: string
@@ -37,32 +79,64 @@ export interface Gateway {
 
 const TIMEOUT_MS = 10_000
 
-const reasonOf = (error: unknown): string => {
+export const reasonOf = (error: unknown): string => {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   return cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
 }
 
-/** What the gateway says about itself, as JSON text and parsed. Throws an `ExitError` that names the next step. */
-export const readStatus = async ({ url, apiKey }: Gateway): Promise<{ text: string; status: Status }> => {
-  const headers = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
+/** One request with the key. @throws ExitError when nobody answers, or the key is refused; what ends the signal, when that does */
+export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body }: { signal: AbortSignal; body?: string }): Promise<Response> => {
+  const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
+  const post = body === undefined ? {} : { method: 'POST', body }
   let response: Response
-  let text: string
   try {
-    response = await fetch(new URL('/api/status', url), { headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
-    text = await response.text()
+    response = await fetch(new URL(path, url), { ...post, headers: { ...key, ...(body !== undefined && { 'content-type': 'application/json' }) }, signal })
   } catch (error) {
-    throw new ExitError(`no gateway answers at ${url} (${reasonOf(error)}): start one with "drover up", or name it with --url`, EXIT.failed)
+    if (signal.aborted && signal.reason !== error) throw signal.reason
+    throw unreachable(url, error)
   }
   if (response.status === 401 || response.status === 403) {
-    throw new ExitError(`the gateway at ${url} wants a key (${response.status}): set DROVER_API_KEY`, EXIT.failed)
+    await response.body?.cancel()
+    const step = apiKey === undefined ? 'set DROVER_API_KEY' : 'the one given is refused: correct DROVER_API_KEY'
+    throw new ExitError(`the gateway at ${url} wants a key (${response.status}): ${step}`, EXIT.failed)
   }
-  if (!response.ok) throw new ExitError(`the gateway at ${url} answers ${response.status} to /api/status`, EXIT.failed)
-  const parsed = Status.safeParse(jsonOf(text))
-  if (!parsed.success) throw new ExitError(`what answers at ${url} is no Drover gateway of this version`, EXIT.failed)
-  return { text, status: parsed.data }
+  return response
 }
 
-const jsonOf = (text: string): unknown => {
+const unreachable = (url: string, error: unknown): ExitError =>
+  new ExitError(`no gateway answers at ${url} (${reasonOf(error)}): start one with "drover up", or name it with --url`, EXIT.failed)
+
+/** A JSON document of the gateway, as text and parsed. Throws an `ExitError` that names the next step. */
+const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>): Promise<{ text: string; value: T }> => {
+  const { url } = gateway
+  const signal = AbortSignal.timeout(TIMEOUT_MS)
+  let text: string
+  let response: Response
+  try {
+    response = await ask(gateway, path, { signal })
+    text = await response.text()
+  } catch (error) {
+    throw error instanceof ExitError ? error : unreachable(url, error)
+  }
+  if (!response.ok) throw new ExitError(`the gateway at ${url} answers ${response.status} to ${path}`, EXIT.failed)
+  const parsed = schema.safeParse(jsonOf(text))
+  if (!parsed.success) throw new ExitError(`what answers at ${url} is no Drover gateway of this version`, EXIT.failed)
+  return { text, value: parsed.data }
+}
+
+/** What the gateway says about itself, as JSON text and parsed. Throws an `ExitError` that names the next step. */
+export const readStatus = async (gateway: Gateway): Promise<{ text: string; status: Status }> => {
+  const { text, value } = await readJson(gateway, '/api/status', Status)
+  return { text, status: value }
+}
+
+/** The models of all nodes, newest first. Throws as `readStatus` does. */
+export const readTags = async (gateway: Gateway): Promise<Tag[]> => (await readJson(gateway, '/api/tags', Tags)).value.models
+
+/** The models in memory anywhere, each once. Throws as `readStatus` does. */
+export const readRunning = async (gateway: Gateway): Promise<Running[]> => (await readJson(gateway, '/api/ps', Ps)).value.models
+
+export const jsonOf = (text: string): unknown => {
   try {
     return JSON.parse(text)
   } catch {

@@ -1,9 +1,14 @@
 #!/usr/bin/env node
 import { VERSION, runMain } from '@drover/service'
 import { Command } from 'commander'
+import { list } from './commands/list.ts'
+import { nodes } from './commands/nodes.ts'
+import { endWithReader } from './commands/output.ts'
+import { ps } from './commands/ps.ts'
+import { run } from './commands/run/run.ts'
+import { show } from './commands/show.ts'
+import { status } from './commands/status.ts'
 import { type AppName, MAINS } from './project.ts'
-import { status } from './status.ts'
-import { up } from './up/up.ts'
 
 const program = new Command('drover')
   .description('A job broker for language-model inference. Every command tells its settings with --help.')
@@ -23,16 +28,29 @@ const command = (name: string, description: string, run: (args: string[]) => Pro
     .action((args: string[]) => runMain(() => run(args)))
 }
 
+/** A command that asks and prints. */
+const reading = (run: (args: string[]) => Promise<void>) => async (args: string[]): Promise<void> => {
+  endWithReader()
+  await run(args)
+}
+
 /** Runs an app in this process. It reads its arguments itself, so they take the place of ours. */
 const runApp = (app: AppName) => async (args: string[]): Promise<void> => {
   process.argv.splice(2, Infinity, ...args)
   await import(MAINS[app])
 }
 
-command('up', 'start Redis (a private one unless you name yours), gateway and worker together, until Ctrl-C', up)
+// What brings the broker or the engines with it is loaded when it is called: the other commands are typed often, and answer at once.
+command('up', 'start Redis (a private one unless you name yours), gateway and worker together, until Ctrl-C', async (args) => (await import('./up/up.ts')).up(args))
 command('gateway', 'start a gateway: HTTP in, jobs into Redis', runApp('gateway'))
 command('worker', 'start a worker: jobs out of Redis, onto the engines of this node', runApp('worker'))
-command('status', 'show nodes, engines and models, as a gateway sees them', status)
+command('doctor', 'check this machine, its Redis and its engines, and say what to do', reading(async (args) => (await import('./commands/doctor/doctor.ts')).doctor(args)))
+command('status', 'show nodes, engines and models, as a gateway sees them', reading(status))
+command('nodes', 'list the nodes: engines, slots, memory', reading(nodes))
+command('ps', 'list the models in memory, and where', reading(ps))
+command('list', 'list the models of all nodes', reading(list))
+command('show', 'show a model: details, nodes, who waits for it', reading(show))
+command('run', 'ask a model: a prompt, a pipe, or a conversation', reading(run))
 command('version', 'show the version', async () => console.log(`drover ${VERSION} (Node ${process.version})`))
 
 await program.parseAsync()

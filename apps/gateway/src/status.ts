@@ -1,6 +1,18 @@
-import { slotsFor } from '@drover/core'
+import { slotsFor, type LoadedModel } from '@drover/core'
 import { readLane, type GatewayConnection } from '@drover/broker'
 import type { RegistryView } from './registry-view.ts'
+
+const inMemory = (loaded: LoadedModel | undefined) => ({
+  loaded: loaded !== undefined,
+  ...(loaded && {
+    memory: {
+      size: loaded.size,
+      size_vram: loaded.sizeVram,
+      ...(loaded.expiresAt !== undefined && { expires_at: loaded.expiresAt }),
+      ...(loaded.contextLength !== undefined && { context_length: loaded.contextLength }),
+    },
+  }),
+})
 
 export interface StatusSources {
   broker: GatewayConnection
@@ -10,7 +22,7 @@ export interface StatusSources {
 
 /** Everything that an operator asks first: nodes, what they hold and do, lanes and how long their heads have waited. */
 export const status = async ({ broker, view, gateway }: StatusSources) => {
-  const lanes = await broker.depths()
+  const [lanes, silent] = await Promise.all([broker.depths(), broker.registry.silentFor()])
   return {
     // Ollama's own answer on this route, for clients that read it.
     cloud: { disabled: true, source: 'none' },
@@ -25,16 +37,19 @@ export const status = async ({ broker, view, gateway }: StatusSources) => {
       labels: node.labels,
       memory: node.memory,
       gpus: node.gpus,
+      ...(silent.has(node.id) && { last_seen_ms: silent.get(node.id) }),
       engines: node.engines.map((engine) => ({
         id: engine.id,
         kind: engine.kind,
         ...(engine.version !== undefined && { version: engine.version }),
-        models: engine.held.map(({ model, size, quantization, contextLength }) => ({
+        models: engine.held.map(({ model, size, digest, quantization, contextLength, capabilities }) => ({
           model,
           size,
+          digest,
           ...(quantization !== undefined && { quantization }),
           ...(contextLength !== undefined && { context_length: contextLength }),
-          loaded: engine.loaded.some((loaded) => loaded.model === model),
+          ...(capabilities && { capabilities }),
+          ...inMemory(engine.loaded.find((loaded) => loaded.model === model)),
           slots: slotsFor(engine, model),
           busy: engine.busy[model] ?? 0,
         })),

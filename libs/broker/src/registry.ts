@@ -53,6 +53,16 @@ export class Registry {
     if (this.#sent.delete(key)) await redis.del(key)
   }
 
+  /** ms since the last sign of life of each node, by Redis' clock. */
+  async silentFor(): Promise<Map<string, number>> {
+    const { redis, keys } = this.#options
+    const [[seconds, micros], words] = await Promise.all([redis.time(), redis.zrange(keys.nodes, '0', '-1', 'WITHSCORES')])
+    const now = Number(seconds) * 1_000 + Number(micros) / 1_000
+    const silent = new Map<string, number>()
+    for (let i = 0; i < words.length; i += 2) silent.set(String(words[i]), Math.max(0, Math.round(now - Number(words[i + 1]))))
+    return silent
+  }
+
   /** All living nodes. Just after Redis was away, those that were known stay: they have not had time to speak. */
   async nodes(): Promise<NodeRecord[]> {
     const texts = (await this.#options.scripts.nodes([this.#options.keys.nodes], [this.#options.base])) as string[]

@@ -1,0 +1,20 @@
+import { defineConfig, loadConfig } from '@drover/service'
+import { readStatus } from '../gateway-client.ts'
+import { nodeLines } from '../node-lines.ts'
+import { clientSettings, gatewayOf, jsonSetting } from './client-settings.ts'
+import { NO_NODES } from './nodes.ts'
+import { print } from './output.ts'
+import { span } from './units.ts'
+
+const statusConfig = defineConfig('cli', { ...clientSettings, ...jsonSetting })
+
+/** `drover status`: the nodes that a gateway knows, and the lanes where something waits or runs. */
+export const status = async (argv: readonly string[]): Promise<void> => {
+  const { values } = loadConfig(statusConfig, { argv, usage: 'drover status [--json]' })
+  const { text, status } = await readStatus(gatewayOf(values))
+  if (values.json) return print(text.trim())
+  for (const line of status.nodes.length === 0 ? [NO_NODES] : status.nodes.flatMap(nodeLines)) print(line)
+  for (const { model, class: name, waiting, running, head_age_ms: age } of status.lanes ?? []) {
+    if (waiting + running > 0) print(`lane ${model} (${name}): ${waiting} waiting${waiting > 0 ? `, the first for ${span(age)}` : ''}, ${running} running`)
+  }
+}
