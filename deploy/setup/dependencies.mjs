@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { npm } from './npm.mjs'
 import { step } from './say.mjs'
 
@@ -18,10 +19,22 @@ const installed = () => {
 
 export const dependenciesAtHand = () => installed() === wanted()
 
+/** How many packages of the lock file lie there; those for other machines are left out. */
+const packagesSoFar = () => {
+  const { packages = {} } = JSON.parse(readFileSync('package-lock.json', 'utf8'))
+  const mine = Object.entries(packages).filter(([path, { os, cpu, link }]) => {
+    const fits = (os ?? [process.platform]).includes(process.platform) && (cpu ?? [process.arch]).includes(process.arch)
+    return path.includes('node_modules/') && fits && !link
+  })
+  return () => `${mine.filter(([path]) => existsSync(join(path, 'package.json'))).length} of ${mine.length} packages`
+}
+
 /** Installs exactly what the lock file says. The stamp comes last: an interrupted run is done again. */
 export const installDependencies = async () => {
   const hash = wanted()
   rmSync(STAMP, { force: true })
-  await step('installing dependencies', () => npm(['ci'], process.cwd()))
+  await step('installing dependencies', () => npm(['ci'], process.cwd()), packagesSoFar())
+  // Node's compile cache (see run.mjs) only grows: with new dependencies much of it is never read again.
+  rmSync('.drover/compiled', { recursive: true, force: true })
   writeFileSync(STAMP, hash)
 }

@@ -35,8 +35,8 @@ if [ -z "${LLAMA_CPP_REFRESH:-}" ] && [ -s "$target/packages.txt" ] &&
   exit 0
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# In the folder itself, and kept when this ends early: the next run goes on with what was downloaded.
+work=$target/.work
 
 # Stand-ins for what is wanted only when a package is configured, or to fetch models: they keep a dozen libraries away.
 private_apt_begin "$work" debconf curl wget
@@ -50,7 +50,7 @@ apt_sources=$apt_state/sources.list
 echo "deb $signed$archive $suite main" >"$apt_sources"
 
 private_apt update
-private_apt install -y --download-only llama.cpp-tools llama.cpp-tools-extra libggml0-backend-rpc patchelf
+private_apt_download llama.cpp-tools llama.cpp-tools-extra libggml0-backend-rpc patchelf
 unpack_all "$work"
 root=$work/root
 
@@ -77,7 +77,7 @@ for name in llama-server rpc-server; do
   chmod 755 "$new/lib/$name" "$new/bin/$name"
 done
 
-rm -rf "$target/lib" "$target/bin" "$target/packages.txt" "$target/.prefix"
+rm -rf "$target/packages.txt" "$target/.prefix" "$target/bin" "$target/lib"
 mv "$new/lib" "$new/bin" "$target/"
 "$target/bin/llama-server" --version >&2 || die "llama-server of $suite does not run on this machine"
 case $("$target/bin/rpc-server" --help 2>&1) in
@@ -87,4 +87,5 @@ esac
 # Last: only a folder that is whole has them.
 printf '%s' "$target" >"$target/.prefix"
 cp "$work/packages.txt" "$target/packages.txt"
+rm -rf "$work"
 report

@@ -31,17 +31,15 @@ if [ -z "${REDIS_REFRESH:-}" ] && [ -s "$target/packages.txt" ] && "$target/bin/
   exit 0
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# In the folder itself, and kept when this ends early: the next run goes on with what was downloaded.
+work=$target/.work
 
 # The C library is the machine's own: the packages come from the same suite. The others are wanted only when a package is configured.
 private_apt_begin "$work" libc6 libc-bin adduser passwd debconf init-system-helpers lsb-base sysvinit-utils procps
 private_apt update
 name=redis-server
-if ! (private_apt install -y --download-only "$name") 2>/dev/null; then
-  name=valkey-server
-  private_apt install -y --download-only "$name"
-fi
+if ! (private_apt install --print-uris -y "$name") 2>/dev/null; then name=valkey-server; fi
+private_apt_download "$name"
 unpack_all "$work"
 
 new=$work/new
@@ -57,8 +55,9 @@ START
 chmod 755 "$new/bin/redis-server"
 "$new/bin/redis-server" --version >&2 || die "the $name of $(tr '\n' ' ' <"$work/packages.txt")does not run on this machine"
 
-rm -rf "$target/lib" "$target/bin" "$target/packages.txt"
+rm -rf "$target/packages.txt" "$target/bin" "$target/lib"
 mv "$new/lib" "$new/bin" "$target/"
 # Last: only a folder that is whole has it.
 cp "$work/packages.txt" "$target/packages.txt"
+rm -rf "$work"
 report

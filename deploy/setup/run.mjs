@@ -5,18 +5,19 @@
 import { mkdirSync } from 'node:fs'
 import { delimiter, dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { withAdvice } from './advice.mjs'
 import { forwardSignals, run } from './child.mjs'
 import { dependenciesAtHand, installDependencies } from './dependencies.mjs'
+import { whyNoLlama } from './engine.mjs'
 import { alone } from './lock.mjs'
 import { installNode, nodeAtHand } from './node.mjs'
-import { llamaServer, redisServer } from './programs.mjs'
+import { llamaServer, llamaServerAtHand, redisServer } from './programs.mjs'
 import { SetupError, say } from './say.mjs'
 import { testRun } from './test-run.mjs'
 
 const from = process.cwd()
 const [task = '', ...args] = process.argv.slice(2)
 process.chdir(fileURLToPath(new URL('../../', import.meta.url)))
-mkdirSync('.drover', { recursive: true })
 
 const exclusively = (work) => alone('.drover/setup.sock', work)
 
@@ -37,16 +38,43 @@ const environment = (node, extra) => {
  */
 const FLAGS = ['--max-semi-space-size=4']
 
+const program = 'apps/cli/src/main.ts'
+
+/** Node keeps here what it makes of the sources: every process of ours starts in half the time from the second start on. */
+const compileCache = () => process.env.NODE_COMPILE_CACHE || resolve('.drover/compiled')
+
+/** Where a worker will run: a llama-server for it, unless it has another engine. */
+const llamaFor = async (words) => {
+  const atHand = llamaServerAtHand()
+  if (atHand) return atHand
+  const other = await whyNoLlama(words, from)
+  if (other) say(`no llama-server is unpacked: ${other}`)
+  const { path, rpc, reason } = other ? {} : await llamaServer(exclusively)
+  if (reason) say(`no llama-server could be had: ${reason}\n  Going on without: another engine may be found, or named with --engine.`)
+  return { path, rpc }
+}
+
+/** Runs `drover …` with the programs that the command starts by itself. */
+const drover = async (node, words) => {
+  const gives = (...flags) => words.some((word) => flags.includes(word.split('=')[0]))
+  const starts = (command) => words[0] === command && !gives('--help', '-h')
+  const ownRedis = process.env.REDIS_URL || process.env.DROVER_REDIS_URL || gives('--redis-url')
+  const redis = starts('up') && !ownRedis ? await redisServer(exclusively) : {}
+  // Not yet the end: the configuration file may name a Redis, and `up` says what to do when nothing does.
+  if (redis.reason) say(`no Redis could be had: ${redis.reason}`)
+  const llama = starts('worker') || (starts('up') && !gives('--no-worker')) ? await llamaFor(words) : {}
+  const env = environment(node, {
+    DROVER_REDIS_SERVER: redis.path,
+    DROVER_LLAMA_SERVER: llama.path,
+    DROVER_RPC_SERVER: llama.rpc,
+    NODE_COMPILE_CACHE: compileCache(),
+  })
+  return run(node, [...FLAGS, resolve(program), ...words], { cwd: from, env, ipc: true })
+}
+
 const tasks = {
-  drover: (node) => run(node, [...FLAGS, resolve('apps/cli/src/main.ts'), ...args], { cwd: from, env: environment(node, {}), ipc: true }),
-  start: async (node) => {
-    const own = process.env.REDIS_URL || process.env.DROVER_REDIS_URL || args.some((word) => /^--(redis-url|help)(=|$)/.test(word))
-    const redis = own ? {} : await redisServer(exclusively)
-    // Not yet the end: the configuration file may name a Redis, and `up` says what to do when nothing does.
-    if (redis.reason) say(`no Redis could be had: ${redis.reason}`)
-    const env = environment(node, { DROVER_REDIS_SERVER: redis.path })
-    return run(node, [...FLAGS, resolve('apps/cli/src/main.ts'), 'up', ...args], { cwd: from, env, ipc: true })
-  },
+  drover: (node) => drover(node, args),
+  start: (node) => drover(node, ['up', ...args]),
   test: async (node) => {
     const redis = await redisServer(exclusively)
     const llama = await llamaServer(exclusively)
@@ -69,12 +97,14 @@ const main = async () => {
   const run = tasks[task]
   if (run === undefined) throw new SetupError(`usage: run.mjs ${Object.keys(tasks).join('|')} [arguments]`)
   forwardSignals()
+  mkdirSync('.drover', { recursive: true })
   await ensure(nodeAtHand, installNode)
   await ensure(dependenciesAtHand, installDependencies)
   return run(nodeAtHand())
 }
 
 process.exitCode = await main().catch((error) => {
-  say(error instanceof SetupError ? error.message : error.stack)
-  return 1
+  // What the system refuses has a code and a path in its message; anything else is ours to correct.
+  say(error instanceof SetupError ? error.message : error.syscall ? withAdvice(`the set-up failed: ${error.message}`) : error.stack)
+  return error.exitCode ?? 1
 })

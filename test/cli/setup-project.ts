@@ -8,16 +8,18 @@ import { temporaryFolder } from './cli.ts'
 
 const setup = fileURLToPath(new URL('../../deploy/setup', import.meta.url))
 
-/** Stands in for npm: `ci` notes that it ran, takes its time, and installs tools that do as their variables say. */
+/** Stands in for npm: `ci` notes that it ran, fails with `NPM_FAILS`, takes its time, and installs tools that do as their variables say. */
 const NPM = `
 const { appendFileSync, mkdirSync, rmSync, writeFileSync } = require('node:fs')
 appendFileSync('npm.log', process.argv.slice(2).join(' ') + '\\n')
+writeFileSync('npm.pid', String(process.pid))
 if (process.env.NPM_FAILS) {
-  process.stderr.write('npm error code EFAIL\\nnpm error the registry is on holiday\\n')
+  process.stderr.write(process.env.NPM_FAILS === '1' ? 'npm error code EFAIL\\nnpm error the registry is on holiday\\n' : process.env.NPM_FAILS)
   process.exit(1)
 }
 rmSync('node_modules', { recursive: true, force: true })
 mkdirSync('node_modules/.bin', { recursive: true })
+writeFileSync('node_modules/large', Buffer.alloc(Number(process.env.NPM_BYTES ?? 0)))
 const code = (name) => 'process.exit(Number(process.env.' + name + '_CODE ?? 0))'
 writeFileSync('node_modules/.bin/tsc', code('TSC'))
 writeFileSync('node_modules/.bin/oxlint', code('OXLINT'))
@@ -33,7 +35,7 @@ setTimeout(() => {}, Number(process.env.NPM_MS ?? 0))
 
 /** Stands in for the command line: says what it was given, and how it ends. */
 const CLI = `
-console.log('cli ' + process.argv.slice(2).join(' ') + ' redis=' + process.env.DROVER_REDIS_SERVER)
+console.log('cli ' + process.argv.slice(2).join(' ') + ' redis=' + process.env.DROVER_REDIS_SERVER + ' llama=' + process.env.DROVER_LLAMA_SERVER)
 if (process.argv.includes('stay')) {
   setInterval(() => {}, 1000)
   process.on('SIGTERM', () => process.exit(7))
@@ -57,9 +59,9 @@ export interface SetupProject {
   npmCalls: () => Promise<string[]>
 }
 
-/** A project of its own with our set-up in it, and stand-ins for all that the set-up calls. */
-export const setupProject = async (): Promise<SetupProject> => {
-  const folder = await temporaryFolder('project')
+/** A project of its own with our set-up in it, and stand-ins for all that the set-up calls; in a temporary folder unless told where. */
+export const setupProject = async (at?: string): Promise<SetupProject> => {
+  const folder = at ?? (await temporaryFolder('project'))
   await mkdir(join(folder, 'apps/cli/src'), { recursive: true })
   await mkdir(join(folder, 'bin'))
   await cp(setup, join(folder, 'deploy/setup'), { recursive: true })
