@@ -23,14 +23,18 @@ export interface Command {
   processes: () => Promise<Map<number, string>>
 }
 
-/** Runs `drover` as somebody would who has set nothing but `env`. It and all it started is gone when the test is over. */
-export const drover = (args: readonly string[], env: Record<string, string> = {}): Command => {
+/**
+ * Runs `drover` as somebody would who has set nothing but `env`. It and all it started is gone when the test is over.
+ * `within`: a program with arguments that runs it elsewhere, as `ip netns exec NAME` does.
+ */
+export const drover = (args: readonly string[], env: Record<string, string> = {}, within: readonly string[] = []): Command => {
   // Whatever it starts inherits the mark, so that nothing can hide.
   const mark = `DROVER_TEST_MARK=${randomBytes(9).toString('hex')}`
   const [name = '', value = ''] = mark.split('=')
   const redis = redisServerPath()
   const base = { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), DROVER_LOOK: 'false', ...(redis && { DROVER_REDIS_SERVER: redis }) }
-  const child = spawn(process.execPath, [main, ...args], { env: { ...base, ...env, [name]: value }, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
+  const [program = '', ...words] = [...within, process.execPath, main, ...args]
+  const child = spawn(program, words, { env: { ...base, ...env, [name]: value }, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   let errors = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))

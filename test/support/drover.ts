@@ -69,13 +69,16 @@ export class Installation {
   readonly env: Environment
   readonly prefix = `{t${randomBytes(6).toString('hex')}}`
   #parts: Part[] = []
+  #as: (role: 'gateway' | 'worker') => Environment
 
-  constructor(redisUrl: string, env: Environment = {}) {
+  /** `urlFor`: how each role comes in, where Redis has users for them. */
+  constructor(redisUrl: string, env: Environment = {}, urlFor?: (role: 'gateway' | 'worker') => string) {
+    this.#as = (role) => (urlFor ? { DROVER_REDIS_URL: urlFor(role) } : {})
     this.env = { DROVER_REDIS_URL: redisUrl, DROVER_PREFIX: this.prefix, ...env }
   }
 
   async gateway(env: Environment = {}, args: string[] = []): Promise<Gateway> {
-    const { part, child } = start(mains.gateway, { ...this.env, DROVER_PORT: '0', ...env }, args)
+    const { part, child } = start(mains.gateway, { ...this.env, ...this.#as('gateway'), DROVER_PORT: '0', ...env }, args)
     this.#parts.push(part)
     const url = await new Promise<string>((resolve, reject) => {
       child.on('message', (message) => {
@@ -89,7 +92,7 @@ export class Installation {
 
   /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. */
   async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string; models?: string[] })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
-    const { part } = start(mains.worker, { ...this.env, DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
+    const { part } = start(mains.worker, { ...this.env, ...this.#as('worker'), DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
     this.#parts.push(part)
     let ended: number | string | undefined
     void part.exited.then((code) => (ended = code))
@@ -102,7 +105,7 @@ export class Installation {
 
   /** Starts a part that is not to run: resolves with its exit code (or signal) and all that it said. */
   async refused(which: 'gateway' | 'worker', env: Environment = {}, args: string[] = []): Promise<{ code: number | string; said: string }> {
-    const { part } = start(mains[which], { ...this.env, ...(which === 'gateway' ? { DROVER_PORT: '0' } : { DROVER_LOOK: 'false' }), ...env }, args)
+    const { part } = start(mains[which], { ...this.env, ...this.#as(which), ...(which === 'gateway' ? { DROVER_PORT: '0' } : { DROVER_LOOK: 'false' }), ...env }, args)
     this.#parts.push(part)
     return { code: await part.exited, said: part.log().trimEnd() }
   }

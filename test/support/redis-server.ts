@@ -1,14 +1,18 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Passwords, type Role, userFile } from '@drover/broker/roles'
 import { findProgram, freePort, startProgram, type Program } from './program.ts'
 
 export interface RedisOptions {
   /** A TCP port of 127.0.0.1 instead of a unix socket. */
   tcp?: boolean
+  /** With a user for each role, as `drover up --share` makes them, for prefixes of tests; who says no name may still do everything. */
+  roles?: boolean
   /** More of its options, as `['--maxmemory', '64mb']`; they win over those set here. */
   args?: string[]
 }
@@ -16,6 +20,8 @@ export interface RedisOptions {
 export interface RedisServer extends AsyncDisposable {
   /** `unix:/path/to.sock` or `redis://127.0.0.1:port`; the same after a restart. */
   url: string
+  /** With `roles`: the URL by which a role comes in. */
+  urlFor?: (role: Role) => string
   /** The same for ioredis and BullMQ. */
   connection: { path: string } | { host: string; port: number }
   /** Data folder. */
@@ -34,6 +40,12 @@ export const redisServerPath = (): string | undefined =>
   findProgram('DROVER_REDIS_SERVER', ['redis-server', 'valkey-server'], '.drover/redis/bin/redis-server')
 
 const START_MS = 20_000
+const PASSWORDS: Passwords = { owner: 'owner-of-the-test', gateway: 'gateway-of-the-test', worker: 'worker-of-the-test' }
+/** What `Installation` calls its prefixes. */
+const TEST_PREFIXES = '{t*}'
+
+/** Redis 6 cannot say what roles may do. */
+const hasSelectors = (program: string): boolean => Number(/v=(\d+)\./.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[1] ?? 7) >= 7
 
 type Address = { path: string } | { host: string; port: number }
 
@@ -55,7 +67,7 @@ const answers = async (address: Address): Promise<boolean> => {
  * A private Redis (or Valkey) with AOF and `noeviction`, as Drover wants it, in a temporary folder of its own.
  * @throws Error that names what is missing when there is no such program
  */
-export const startRedis = async ({ tcp = false, args = [] }: RedisOptions = {}): Promise<RedisServer> => {
+export const startRedis = async ({ tcp = false, roles = false, args = [] }: RedisOptions = {}): Promise<RedisServer> => {
   const found = redisServerPath()
   if (!found) {
     const ways = 'set DROVER_REDIS_SERVER, put one on PATH, or run deploy/setup/install-redis.sh .drover/redis'
@@ -66,7 +78,11 @@ export const startRedis = async ({ tcp = false, args = [] }: RedisOptions = {}):
   const listen = 'path' in address
     ? ['--port', '0', '--unixsocket', address.path, '--unixsocketperm', '700']
     : ['--port', String(address.port), '--bind', address.host]
+  const withRoles = roles && hasSelectors(found)
+  const users = join(dir, 'users.acl')
+  if (withRoles) await writeFile(users, userFile(PASSWORDS, TEST_PREFIXES).replace('user default reset off', 'user default on nopass ~* &* +@all'))
   const settings = [
+    ...(withRoles ? ['--aclfile', users] : []),
     '--dir', dir, '--appendonly', 'yes', '--appendfsync', 'everysec', '--save', '', '--maxmemory-policy', 'noeviction',
     '--auto-aof-rewrite-min-size', '256mb',
     '--daemonize', 'no', ...listen, ...args,
@@ -97,6 +113,7 @@ export const startRedis = async ({ tcp = false, args = [] }: RedisOptions = {}):
   }
   return {
     url: 'path' in address ? `unix:${address.path}` : `redis://${address.host}:${address.port}`,
+    ...(withRoles && { urlFor: (role: Role) => ('path' in address ? `unix://${role}:${PASSWORDS[role]}@${address.path}` : `redis://${role}:${PASSWORDS[role]}@${address.host}:${address.port}`) }),
     connection: address,
     dir,
     get pid() {

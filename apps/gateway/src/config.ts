@@ -1,5 +1,5 @@
 import { BrokerError } from '@drover/core'
-import { bytes, defineConfig, duration, EXIT, ExitError, logSettings, redisSettings, setting } from '@drover/service'
+import { bytes, defineConfig, duration, EXIT, ExitError, joinSettings, logSettings, redisSettings, setting } from '@drover/service'
 import { z } from 'zod'
 import { isLoopback } from './access.ts'
 
@@ -8,6 +8,7 @@ export const DEFAULT_PORT = 11435
 
 export const gatewayConfig = defineConfig('gateway', {
   ...redisSettings,
+  ...joinSettings,
   ...logSettings,
   host: setting({ schema: z.string().min(1).default('127.0.0.1'), describe: 'address to listen on; beyond loopback a key is needed' }),
   port: setting({ schema: z.coerce.number().int().min(0).max(65_535).default(DEFAULT_PORT), describe: 'port to listen on' }),

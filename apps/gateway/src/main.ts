@@ -3,7 +3,7 @@ import type { Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openGateway, readLane } from '@drover/broker'
 import { BrokerError } from '@drover/core'
-import { announceListening, createLog, EXIT, ExitError, loadConfig, onShutdown, runMain, VERSION } from '@drover/service'
+import { announceListening, createLog, EXIT, ExitError, loadConfig, onShutdown, redisTarget, runMain, VERSION } from '@drover/service'
 import { serve } from '@hono/node-server'
 import { access } from './access.ts'
 import { gatewayApp } from './app.ts'
@@ -16,15 +16,15 @@ import type { Reply } from './reply.ts'
 const KEEP_ALIVE_TICK_MS = 250
 
 runMain(async () => {
-  const { values: config } = loadConfig(gatewayConfig)
+  const { values: config, sources } = loadConfig(gatewayConfig)
   requireKey(config)
   const log = createLog({ app: 'gateway', logLevel: config.logLevel, logFormat: config.logFormat })
   const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
   const id = config.id ?? `g-${randomBytes(6).toString('base64url')}`
 
+  const redis = await redisTarget('gateway', config, sources)
   const broker = await openGateway(id, {
-    url: config.redisUrl,
-    prefix: config.prefix,
+    ...redis,
     laneLimit: config.laneLimit,
     allowEviction: config.allowEviction,
     sendTwice: config.sendTwice,

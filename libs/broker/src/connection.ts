@@ -1,21 +1,28 @@
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { BrokerError } from '@drover/core'
+import { locatedBy, type Locate } from './locate.ts'
+import { type AddressSettings, redisClient, withoutSecrets } from './redis-address.ts'
 
-/**
- * `redis://`, `rediss://` or `unix:/path/to.sock`.
- * Commands wait for Redis as long as it takes and are sent again when their reply was lost, so every script is idempotent.
- */
-export interface ConnectionSettings {
-  url: string
+/** Commands wait for Redis as long as it takes and are sent again when their reply was lost, so every script is idempotent. */
+export interface ConnectionSettings extends AddressSettings {
+  /** Asked before each try to connect, where the host of the URL may have moved. */
+  locate?: Locate | undefined
   /** Test switch: share of script calls that are sent twice, as after a lost reply. 0 to 1. */
   sendTwice?: number
 }
 
 /** How long a new process waits for Redis before it gives up, ms. */
 const START_TIMEOUT = 5_000
+/**
+ * Over a network a connection may die without a word: a link that is cut, a router that forgets it. It is asked for a sign of life this
+ * often, also so that no router on the way takes it for idle; and given up when what was asked is not answered for so long, ms.
+ */
+const PING_MS = 4_000
+const SILENT_MS = 5_000
+const CONNECT_MS = 3_000
 
 /** @throws BrokerError `broker_unavailable` when Redis does not answer within 5 s, with the reason */
-export const connect = async ({ url, sendTwice = 0 }: ConnectionSettings, name: string): Promise<Redis> => {
+export const connect = async ({ sendTwice = 0, locate, ...address }: ConnectionSettings, name: string): Promise<Redis> => {
   const settings = {
     connectionName: name,
     lazyConnect: true,
@@ -23,7 +30,12 @@ export const connect = async ({ url, sendTwice = 0 }: ConnectionSettings, name: 
     // Redis restarts within tens of milliseconds: look again soon, then several times a second.
     retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times - 1, 4), 300) * (0.75 + Math.random() / 2),
   }
-  const redis = url.startsWith('unix:') ? new Redis({ ...settings, path: url.slice('unix:'.length) }) : new Redis(url, settings)
+  const remote = !address.url.startsWith('unix:')
+  const redis = redisClient(address, {
+    ...settings,
+    ...(remote && { socketTimeout: SILENT_MS, connectTimeout: CONNECT_MS }),
+    ...(locate && { Connector: locatedBy(locate) }),
+  })
   let last: Error | undefined
   // Without a listener a connection error ends the process; each one is seen again by the commands that wait.
   redis.on('error', (error: Error) => (last = error))
@@ -42,16 +54,23 @@ export const connect = async ({ url, sendTwice = 0 }: ConnectionSettings, name: 
   } catch (cause) {
     redis.disconnect()
     const reason = cause instanceof Error ? cause.message || (cause as NodeJS.ErrnoException).code : 'no answer'
-    throw new BrokerError('broker_unavailable', `Redis at ${withoutSecrets(url)} cannot be used: ${reason}`, { cause })
+    throw new BrokerError('broker_unavailable', `Redis at ${withoutSecrets(address.url)} cannot be used: ${reason}${adviceOn(reason)}`, { cause })
   } finally {
     clearTimeout(timer)
   }
+  if (remote) keepAsking(redis)
   if (sendTwice > 0) sendScriptsTwice(redis, sendTwice)
   return redis
 }
 
-/** A URL as it may be shown. */
-export const withoutSecrets = (url: string): string => url.replace(/\/\/[^@/]*@/, '//…@')
+const adviceOn = (reason: string | undefined): string =>
+  reason?.includes('WRONGPASS') ? '; the password or the user is not (or no longer) the right one: correct it, or join anew' : ''
+
+/** An answer that does not come in time ends the connection, and the next is made. */
+const keepAsking = (redis: Redis): void => {
+  const timer = setInterval(() => redis.status === 'ready' && void redis.ping().catch(() => undefined), PING_MS).unref()
+  redis.once('end', () => clearInterval(timer))
+}
 
 /** Every script call is, by chance, preceded by its own double: what a client library does when a reply was lost. */
 const sendScriptsTwice = (redis: Redis, share: number): void => {

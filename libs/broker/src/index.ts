@@ -1,4 +1,5 @@
-export { connect, withoutSecrets } from './connection.ts'
+export { connect, type ConnectionSettings } from './connection.ts'
+export { withoutSecrets } from './redis-address.ts'
 export type { Follow } from './follow.ts'
 export type { FrameSink, Submission } from './gateway.ts'
 export { DEFAULT_PREFIX, keys, laneOf, readLane, type Lane } from './keys.ts'

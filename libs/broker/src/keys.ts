@@ -22,6 +22,8 @@ export const keys = (prefix: string) => ({
   node: (node: string) => `${prefix}:node:${node}`,
   /** Hash (instance, record as JSON), 4 s: the word of a living gateway. Jobs whose followers have all lost theirs are unwanted. */
   gateway: (gateway: string) => `${prefix}:gateway:${gateway}`,
+  /** String, 10 s: the version of what the living gateways write. */
+  wire: `${prefix}:wire`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
   /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */

@@ -6,6 +6,7 @@ import { Lanes } from './lanes.ts'
 import { Registry } from './registry.ts'
 import { scripts } from './scripts.ts'
 import { sweeper } from './sweeper.ts'
+import { checkWire, tellWire } from './wire.ts'
 import { WorkerBroker } from './worker.ts'
 
 export interface BrokerSettings extends ConnectionSettings {
@@ -15,11 +16,15 @@ export interface BrokerSettings extends ConnectionSettings {
   onRecovered?(lane: string, jobs: string[]): void
 }
 
+/** How a process opens each of its further connections. */
+const further = (settings: BrokerSettings): ConnectionSettings => ({ ...settings, sendTwice: 0 })
+
 const common = async (settings: BrokerSettings, name: string) => {
   const base = settings.prefix ?? DEFAULT_PREFIX
   const redis = await connect(settings, name)
   const facts: RedisFacts = await checkRedis(redis, settings)
   const named = keys(base)
+  await checkWire(redis, named)
   const lanes = new Lanes(redis, named)
   await lanes.ready()
   const defined = scripts(redis)
@@ -30,12 +35,13 @@ const common = async (settings: BrokerSettings, name: string) => {
 /** Everything a gateway needs of Redis. @throws BrokerError when Redis cannot be reached or must not be used */
 export const openGateway = async (id: string, { laneLimit, ...settings }: BrokerSettings & { laneLimit: number }) => {
   const { redis, facts, instance, parts } = await common(settings, `drover-gateway-${id}`)
-  const subscriber = await connect({ url: settings.url }, `drover-gateway-${id}-replies`)
+  const subscriber = await connect(further(settings), `drover-gateway-${id}-replies`)
   const registry = new Registry(parts)
   const jobs = new GatewayBroker({ ...parts, id, subscriber, laneLimit })
-  await registry.gatewayLives(id, instance)
+  const lives = () => Promise.all([registry.gatewayLives(id, instance), tellWire(redis, parts.keys)])
+  await lives()
   await jobs.listen()
-  const beat = () => void registry.gatewayLives(id, instance).catch(settings.onError)
+  const beat = () => void lives().catch(settings.onError)
   redis.on('ready', beat)
   const heartbeat = setInterval(beat, 1_000)
   const sweeping = sweeper({ ...parts, id, ...(settings.onRecovered && { onRecovered: settings.onRecovered }) })
@@ -70,8 +76,8 @@ export type GatewayConnection = Awaited<ReturnType<typeof openGateway>>
 /** Everything a worker needs of Redis. @throws BrokerError when Redis cannot be reached or must not be used */
 export const openWorker = async (node: string, settings: BrokerSettings) => {
   const { redis, facts, instance, parts } = await common(settings, `drover-worker-${node}`)
-  const subscriber = await connect({ url: settings.url }, `drover-worker-${node}-control`)
-  const blocking = await connect({ url: settings.url }, `drover-worker-${node}-wait`)
+  const subscriber = await connect(further(settings), `drover-worker-${node}-control`)
+  const blocking = await connect(further(settings), `drover-worker-${node}-wait`)
   const registry = new Registry(parts)
   const jobs = new WorkerBroker({ ...parts, node, instance, subscriber, blocking })
   await jobs.listen()

@@ -10,9 +10,9 @@ export interface Flags {
   problems: string[]
 }
 
-/** Reads `--name value`, `--name=value`, and for booleans `--name` and `--no-name`. */
+/** Reads `--name value`, `--name=value`, for booleans `--name` and `--no-name`, and `--name` alone where that stands for a value. */
 export const readFlags = (settings: Settings, argv: readonly string[]): Flags => {
-  const names = new Map(Object.entries(settings).map(([name, setting]) => [flagName(name, setting), { name, kind: kindOf(setting) }]))
+  const names = new Map(Object.entries(settings).map(([name, setting]) => [flagName(name, setting), { name, kind: kindOf(setting), bare: setting.bare }]))
   const flags: Flags = { help: false, config: undefined, given: new Map(), problems: [] }
   const known = [...names.keys(), 'config', 'help']
   const rest = [...argv]
@@ -38,6 +38,7 @@ export const readFlags = (settings: Settings, argv: readonly string[]): Flags =>
     let value = inline
     if (value === undefined && target?.kind === 'boolean') value = negated ? 'false' : 'true'
     if (value === undefined && rest[0] !== undefined && !rest[0].startsWith('--')) value = rest.shift()
+    value ??= target?.bare
     if (value === undefined || (negated && inline !== undefined)) {
       flags.problems.push(`flag --${flag}: ${negated ? 'takes no value' : 'needs a value'}`)
     } else if (target === undefined) {

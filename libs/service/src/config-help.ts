@@ -13,7 +13,7 @@ const defaultText = (setting: Setting): string => {
 export const helpText = ({ section, settings }: ConfigDefinition, usage: string): string => {
   const rows = Object.entries(settings).map(([name, setting]) => {
     const onByDefault = kindOf(setting) === 'boolean' && defaultOf(setting) === true
-    const flag = `--${onByDefault ? '[no-]' : ''}${flagName(name, setting)}${placeholder[kindOf(setting)]}`
+    const flag = `--${onByDefault ? '[no-]' : ''}${flagName(name, setting)}${setting.bare === undefined ? placeholder[kindOf(setting)] : ' [VALUE]'}`
     const from = [...envNames(name, setting), `${setting.section ?? section}.${name}`].join(', ')
     return { flag, text: setting.describe, notes: [onByDefault ? 'on by default' : defaultText(setting), from].filter(Boolean).join('; ') }
   })

@@ -1,5 +1,8 @@
 export * from './config.ts'
 export { EXIT, ExitError, farewell, runMain } from './exit.ts'
+export { formatJoin } from './join.ts'
+export * from './joining.ts'
+export { announce, ownAddresses } from './lan.ts'
 export * from './listening.ts'
 export * from './log-line.ts'
 export * from './logs.ts'

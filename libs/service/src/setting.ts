@@ -13,6 +13,8 @@ export interface Setting<S extends z.ZodType = z.ZodType> {
   env?: readonly string[]
   /** The flag's name without dashes, where it is not the setting's own. */
   flag?: string
+  /** What the flag alone stands for, when it is given without a value. */
+  bare?: string
   /** Another section of the YAML file that may hold it too; the app's own section goes first. */
   section?: string
   /** Never shown, and may come from the file that `DROVER_…_FILE` names. `url`: only the password in it is hidden. */

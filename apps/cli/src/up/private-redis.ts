@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -5,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, ExitError } from '@drover/service'
 import { PROJECT } from '../project.ts'
 import { socketPath } from './data-folder.ts'
-import { askRedis } from './redis-probe.ts'
+import { type RedisLogin, askRedis } from './redis-probe.ts'
 
 const PROGRAMS = ['valkey-server', 'redis-server']
 
@@ -30,13 +31,21 @@ export const findRedis = (named: string | undefined, searchPath: string): string
   throw new ExitError('no Redis found: install redis-server or valkey-server, or name a running one with --redis-url or REDIS_URL')
 }
 
+/** @throws ExitError when the program is too old to be shared: what roles may do is said in a form that Redis 7 brought */
+export const requireRoles = (program: string): void => {
+  const said = spawnSync(program, ['--version'], { encoding: 'utf8', timeout: 5_000 }).stdout ?? ''
+  const major = Number(/v=(\d+)\./.exec(said)?.[1] ?? 7)
+  if (major < 7) throw new ExitError(`${program} is Redis ${major}, and --share needs Redis 7 or newer, or Valkey: name one with --redis-server`)
+}
+
 /** How the guard is told to run a private Redis: reached by a socket of the owner alone, every write kept, nothing evicted. */
-export const privateRedis = (program: string, data: string): { url: string; socket: string; file: string; args: string[] } => {
+/** `first`: what its arguments begin with, a file that says how it is shared. */
+export const privateRedis = (program: string, data: string, first?: readonly string[]): { url: string; socket: string; file: string; args: string[] } => {
   const socket = socketPath(data, 'redis.sock')
   const folder = join(data, 'redis')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const settings = {
-    port: '0',
+    ...(first === undefined && { port: '0' }),
     unixsocket: socket,
     unixsocketperm: '700',
     dir: folder,
@@ -50,15 +59,15 @@ export const privateRedis = (program: string, data: string): { url: string; sock
   }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
   const file = fileURLToPath(new URL('redis-guard.ts', import.meta.url))
-  return { url: `unix:${socket}`, socket, file, args: [socket, program, ...args] }
+  return { url: `unix:${socket}`, socket, file, args: [socket, program, ...(first ?? []), ...args] }
 }
 
 /** Waits until Redis takes commands; reading a large file back takes a while, and `onLoading` hears of it once. */
-export const redisReady = async (socket: string, signal: AbortSignal, onLoading: () => void): Promise<void> => {
+export const redisReady = async (socket: string, login: RedisLogin | undefined, signal: AbortSignal, onLoading: () => void): Promise<void> => {
   const silentUntil = performance.now() + 20_000
   let told = false
   for (;;) {
-    const answer = await askRedis(socket, 'PING')
+    const answer = await askRedis(socket, 'PING', { login })
     if (answer === '+PONG') return
     if (answer?.startsWith('-LOADING') && !told) onLoading()
     told ||= answer?.startsWith('-LOADING') ?? false

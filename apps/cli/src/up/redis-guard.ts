@@ -2,18 +2,21 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, ExitError, createLog, onShutdown, runMain } from '@drover/service'
-import { askRedis } from './redis-probe.ts'
+import { OWNER_PASSWORD } from './redis-owner.ts'
+import { type RedisLogin, askRedis } from './redis-probe.ts'
 
 /**
  * Runs a Redis that ends when our parent does, be it by `kill -9`, which Redis alone would not notice.
- * Arguments: the socket, the Redis program, its arguments.
+ * Arguments: the socket, the Redis program, its arguments. In the environment,
+ * if it is there: the password that a Redis that was shared asks of its owner.
  */
 const main = async (): Promise<void> => {
   const [socket = '', program = '', ...args] = process.argv.slice(2)
   const log = createLog({ app: 'redis', logLevel: 'warn' })
-  await endOrphan(socket)
+  const { [OWNER_PASSWORD]: password, ...env } = process.env
+  await endOrphan(socket, password === undefined ? undefined : { user: 'owner', password })
 
-  const redis = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  const redis = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'], env })
   const exited = once(redis, 'exit').then(([code, signal]: unknown[]) => ({ code, signal }))
   exited.catch(() => undefined)
 
@@ -34,9 +37,9 @@ const main = async (): Promise<void> => {
 }
 
 /** A Redis on our socket was left behind by a guard that was killed; two on one folder would destroy its file. */
-const endOrphan = async (socket: string): Promise<void> => {
+const endOrphan = async (socket: string, login: RedisLogin | undefined): Promise<void> => {
   for (let tries = 0; tries < 100; tries += 1) {
-    if ((await askRedis(socket, 'SHUTDOWN')) === undefined) return
+    if ((await askRedis(socket, 'SHUTDOWN', { login })) === undefined) return
     await sleep(100)
   }
   throw new ExitError(`a Redis that does not end listens on ${socket}: end it, then start again`)

@@ -1,11 +1,16 @@
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Role } from '@drover/broker/roles'
 import { EXIT, ExitError, childEnvironment, farewell, loadConfig, onShutdown, prettyLine, readListening } from '@drover/service'
 import { type Status, readStatus, whyNotReady } from '../gateway-client.ts'
 import { mainFile } from '../project.ts'
+import { readPasswords } from '../share/credentials.ts'
+import { type Share, prepareShare } from '../share/share.ts'
 import { holdDataFolder, openDataFolder } from './data-folder.ts'
+import { ownModels } from './own-models.ts'
 import { type Part, type PartOptions, startPart } from './part.ts'
-import { findRedis, privateRedis, redisReady } from './private-redis.ts'
+import { findRedis, privateRedis, redisReady, requireRoles } from './private-redis.ts'
+import { OWNER_PASSWORD } from './redis-owner.ts'
 import { upConfig } from './up-config.ts'
 import { welcome } from './welcome.ts'
 
@@ -40,12 +45,12 @@ const tryPort = (host: string, port: number): Promise<NodeJS.ErrnoException | un
   })
 
 /** Fails with one clear line when the gateway could not listen there, `patienceMs` later still. */
-const portIsFree = async (host: string, port: number, patienceMs: number): Promise<void> => {
+const portIsFree = async (host: string, port: number, patienceMs: number, flags = { host: '--host', port: '--port' }): Promise<void> => {
   const limit = performance.now() + patienceMs
   for (let error = await tryPort(host, port); error !== undefined; error = await tryPort(host, port)) {
     const place = `port ${port} on ${host}`
-    if (error.code !== 'EADDRINUSE') throw new ExitError(`${place} cannot be used (${error.message}): correct --host or --port`)
-    if (performance.now() > limit) throw new ExitError(`${place} is in use: stop what listens there, or give another one with --port`)
+    if (error.code !== 'EADDRINUSE') throw new ExitError(`${place} cannot be used (${error.message}): correct ${flags.host} or ${flags.port}`)
+    if (performance.now() > limit) throw new ExitError(`${place} is in use: stop what listens there, or give another one with ${flags.port}`)
     await sleep(200)
   }
 }
@@ -57,14 +62,19 @@ export const up = async (argv: readonly string[]): Promise<void> => {
   const takenOver = await holdDataFolder(data)
   await portIsFree(values.host, values.port, takenOver ? ORPHANS_MS : 0)
   const program = sources.redisUrl === 'default' ? findRedis(values.redisServer, childEnvironment({})['PATH'] ?? '') : undefined
-  const redis = program === undefined ? undefined : privateRedis(program, data)
+  if (values.share === undefined && (values.announce || values.shareGateway)) throw new ExitError('--announce and --share-gateway go with --share: add it')
+  const share = values.share === undefined ? undefined : await shared(values.share, values, program, data, takenOver)
+  const redis = program === undefined ? undefined : privateRedis(program, data, share?.redisArgs)
+  const owner = readPasswords(data)?.owner
 
   const stopMs = values.drainLimit + STOP_MARGIN_MS
   const parts: { redis?: Part; gateway?: Part; worker?: Part } = {}
+  let following: { stop: () => Promise<void> } | undefined
   let failure: string | undefined
   let greeted = false
   const shutdown = onShutdown(
     [
+      { name: 'share', limitMs: 2_000, run: () => following?.stop() },
       { name: 'worker', limitMs: stopMs + 2_000, run: () => parts.worker?.stop() },
       { name: 'gateway', limitMs: stopMs + 2_000, run: () => parts.gateway?.stop() },
       { name: 'redis', limitMs: REDIS_STOP_MS + 2_000, run: () => parts.redis?.stop() },
@@ -87,6 +97,10 @@ export const up = async (argv: readonly string[]): Promise<void> => {
   const env = childEnvironment({
     DROVER_REDIS_URL: redis?.url ?? values.redisUrl,
     DROVER_REDIS_URL_FILE: undefined,
+    DROVER_REDIS_CA: values.redisCa,
+    DROVER_SENTINEL_PASSWORD: values.sentinelPassword,
+    DROVER_SENTINEL_PASSWORD_FILE: undefined,
+    ...NOT_JOINING,
     DROVER_PREFIX: values.prefix,
     DROVER_API_KEY: values.apiKey,
     DROVER_API_KEY_FILE: undefined,
@@ -94,34 +108,44 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     DROVER_LOG_LEVEL: values.logLevel,
     DROVER_LOG_FORMAT: 'json',
   })
+  const own = values.worker ? ownModels(values, data, env['PATH'] ?? '') : undefined
   const config = argv.flatMap((word, at) => (word === '--config' ? [word, argv[at + 1] ?? ''] : word.startsWith('--config=') ? [word] : []))
-  const start = (name: keyof typeof parts, options: Omit<PartOptions, 'name' | 'env' | 'onLine' | 'patient'>): void => {
+  const as = (role: Role) => (share && redis ? { ...env, DROVER_REDIS_URL: share.localUrl(role, redis.socket) } : env)
+  const start = (name: keyof typeof parts, options: Omit<PartOptions, 'name' | 'onLine' | 'patient'>): void => {
     signal.throwIfAborted()
     const onLine = (line: string): void => say(values.logFormat === 'json' ? line : `${name.padEnd(7)} | ${prettyLine(line)}`)
-    const part = startPart({ name, env, onLine, patient: () => greeted, ...options })
+    const part = startPart({ name, onLine, patient: () => greeted, ...options })
     void part.givenUp.then((reason) => fail(reason, EXIT.failed))
     parts[name] = part
   }
 
   const run = async (): Promise<void> => {
     if (redis !== undefined) {
-      start('redis', { file: redis.file, args: redis.args, stopLimitMs: REDIS_STOP_MS })
-      await redisReady(redis.socket, signal, () => say('Redis is reading its file back…'))
+      start('redis', { file: redis.file, args: redis.args, env: { ...env, ...(owner && { [OWNER_PASSWORD]: owner }) }, stopLimitMs: REDIS_STOP_MS })
+      await redisReady(redis.socket, share?.ownerLogin, signal, () => say('Redis is reading its file back…'))
     }
     let url = localUrl(values.host, values.port)
     start('gateway', {
       file: mainFile('gateway'),
       args: ['--host', values.host, '--port', `${values.port}`, ...(sources.open === '--open' ? ['--open'] : []), ...config],
+      env: as('gateway'),
       stopLimitMs: stopMs,
       onMessage: (message) => (url = readListening(message) ?? url),
     })
     if (values.worker) {
       const engine = sources.engine === '--engine' ? ['--engine', JSON.stringify(values.engine)] : []
-      start('worker', { file: mainFile('worker'), args: [...engine, ...config], stopLimitMs: stopMs })
+      start('worker', { file: mainFile('worker'), args: [...engine, ...(own?.args ?? []), ...config], env: as('worker'), stopLimitMs: stopMs })
     }
     await gatewayReady(() => url, signal)
     const status = await firstStatus(() => readStatus({ url, apiKey: values.apiKey }), values.worker, signal)
-    for (const line of welcome({ url, keyed: values.apiKey !== undefined, worker: values.worker, status })) say(line)
+    for (const line of welcome({ url, keyed: values.apiKey !== undefined, worker: values.worker, status, own })) say(line)
+    if (share && redis) {
+      for (const line of invitation(share, values)) say(line)
+      following = await share.follow(redis.socket, (host) => {
+        say(`This machine has another address, so Redis is shared on ${host} now. To join from another machine:`)
+        for (const line of share.lines('worker')) say(`  ${line}`)
+      })
+    }
     greeted = true
   }
 
@@ -130,6 +154,31 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     fail(text, code)
   })
 }
+
+/** A gateway or worker that is to join elsewhere may have this in its environment; ours join here. */
+const NOT_JOINING = { DROVER_JOIN: undefined, DROVER_JOIN_FILE: undefined, DROVER_DISCOVER: undefined, DROVER_JOIN_KEY: undefined, DROVER_JOIN_KEY_FILE: undefined }
+
+/** The private Redis as others are to reach it. @throws ExitError when it cannot be shared, or is not ours */
+const shared = async (asked: string, values: { sharePort: number; prefix: string; announce: boolean }, program: string | undefined, data: string, takenOver: boolean): Promise<Share> => {
+  if (program === undefined) {
+    const advice = 'make a user for each role there (docs/joining.md has the rules), and start the others with --redis-url'
+    throw new ExitError(`--share is for the private Redis, and this one is your own, where Drover cannot add users: ${advice}`)
+  }
+  requireRoles(program)
+  const share = prepareShare({ asked, port: values.sharePort, prefix: values.prefix, data, announced: values.announce })
+  // A Redis that was left behind still listens there, until the guard of ours ends it.
+  if (!takenOver) await portIsFree(share.bind, values.sharePort, 0, { host: '--share', port: '--share-port' })
+  return share
+}
+
+/** What another machine types. It says a password, so it is printed for whoever asked for it, and is in no log. */
+const invitation = (share: Share, { shareGateway, announce }: { shareGateway: boolean; announce: boolean }): string[] => [
+  'To join from another machine (the line holds a password, so show it to nobody else):',
+  ...share.lines('worker').map((line) => `  ${line}`),
+  ...(shareGateway ? share.lines('gateway').map((line) => `  ${line}`) : []),
+  ...(announce ? ['Or, on this network: npm run drover -- worker --discover, with the password of that line in DROVER_JOIN_KEY'] : []),
+  '',
+]
 
 const gatewayReady = async (url: () => string, signal: AbortSignal): Promise<void> => {
   const limit = performance.now() + READY_MS

@@ -46,3 +46,17 @@ test('a node without engine or model is shown as such', () => {
   ])
   expect(nodeLines(node([], { engines: [] }))).toContain('  no engine')
 })
+
+const own = { folder: '/data/models', args: [], spare: 'drover-small:latest' }
+
+test('where the model that ships is the only one the greeting says what it is, how to get a real one, and asks what it can answer', () => {
+  const text = welcome({ url: 'http://h:1', keyed: false, worker: true, status: { nodes: [node([model('drover-small:latest')])] }, own }).join('\n')
+  expect(text).toMatch(/drover-small:latest is a tiny model .* for trying things out/)
+  expect(text).toMatch(/Put a GGUF file into \/data\/models, or start Ollama/)
+  expect(text).toContain('"content":"What is a lane?"')
+})
+
+test('beside another model nothing is said of the one that ships', () => {
+  const both = node([model('drover-small:latest'), model('llama3.2:latest')])
+  expect(welcome({ url: 'http://h:1', keyed: false, worker: true, status: { nodes: [both] }, own }).join('\n')).not.toContain('tiny')
+})
