@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs'
+import { mkdirSync, rmSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -42,6 +42,30 @@ const released = async (path) => {
   await text(socket).catch(() => {})
 }
 
+/** Clearing away takes a moment; a mark older than this was left by a process that was killed in that moment, ms. */
+const CLEARING_MS = 5_000
+
+/**
+ * Removes a dead holder's socket. One process at a time does it, and looks once more before: otherwise a slow one would remove the
+ * socket of another that was quicker. False: somebody else is at it.
+ */
+const clearAway = async (path) => {
+  const mark = `${path}.clearing`
+  try {
+    mkdirSync(mark)
+  } catch {
+    const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
+    if (Date.now() - mtimeMs > CLEARING_MS) rmSync(mark, { recursive: true, force: true })
+    return false
+  }
+  try {
+    if ((await holder(path)) === undefined) rmSync(path, { force: true })
+    return true
+  } finally {
+    rmSync(mark, { recursive: true, force: true })
+  }
+}
+
 /**
  * Runs `work` while no other set-up of this project runs. The lock is a socket that its holder listens on: it is gone when the
  * process is, and whoever waits notices at once. The path must be short, so it is relative to the project.
@@ -50,20 +74,17 @@ export const alone = async (path, work) => {
   let told = false
   for (;;) {
     const release = await listen(path)
-    // Of two that find the same dead socket at once, the second may have removed the first one's: look who is there in the end.
-    if (release) await sleep(50)
-    const who = await holder(path)
-    if (release && who === `${process.pid}`) {
+    if (release) {
       try {
         return await work()
       } finally {
+        // Closing removes the socket, in this order: it can not be a successor's.
         release()
-        rmSync(path, { force: true })
       }
     }
-    if (release) continue
+    const who = await holder(path)
     if (who === undefined) {
-      rmSync(path, { force: true })
+      if (!(await clearAway(path))) await sleep(100)
       continue
     }
     if (!told) say(`another set-up (process ${who}) is at work in this folder; waiting for it…`)

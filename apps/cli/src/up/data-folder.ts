@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, realpathSync, rmSync } from 'node:fs'
+import { lstatSync, mkdirSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { type Socket, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -64,6 +64,33 @@ const holderOf = async (path: string): Promise<string | undefined> => {
   }
 }
 
+/** How often a folder is tried whose holder is dead while others try the same, and how long a try waits, ms. */
+const TRIES = 50
+const TRY_MS = 100
+/** Clearing away takes a moment; a mark older than this was left by a process that was killed in that moment, ms. */
+const CLEARING_MS = 5_000
+
+/**
+ * Removes a dead holder's socket. One process at a time does it, and looks once more before: otherwise a slow one would remove the
+ * socket of another that was quicker. False: somebody else is at it.
+ */
+const clearAway = async (path: string): Promise<boolean> => {
+  const mark = `${path}.clearing`
+  try {
+    mkdirSync(mark)
+  } catch {
+    const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
+    if (Date.now() - mtimeMs > CLEARING_MS) rmSync(mark, { recursive: true, force: true })
+    return false
+  }
+  try {
+    if ((await holderOf(path)) === undefined) rmSync(path, { force: true })
+    return true
+  } finally {
+    rmSync(mark, { recursive: true, force: true })
+  }
+}
+
 /**
  * Makes this process the only one on a data folder until it ends, however it ends: the lock is a socket that somebody listens
  * on, so a file that a dead process left behind locks nothing. True: the one before died without cleaning up, so some of its
@@ -73,19 +100,15 @@ export const holdDataFolder = async (data: string): Promise<boolean> => {
   const path = socketPath(data, 'up.sock')
   let holder: string | undefined
   let takenOver = false
-  for (let tries = 0; tries < 5; tries += 1) {
-    const mine = await listening(path)
-    // Of two that find the same dead socket at once, the second may have removed the first one's: look who is there in the end.
-    if (mine) await sleep(50)
-    holder = await holderOf(path)
-    if (mine && holder === `${process.pid}`) {
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    if (await listening(path)) {
       process.once('exit', () => rmSync(path, { force: true }))
       return takenOver
     }
+    holder = await holderOf(path)
     if (holder !== undefined) break
-    if (mine) continue
     takenOver = true
-    rmSync(path, { force: true })
+    if (!(await clearAway(path))) await sleep(TRY_MS)
   }
   const advice = 'stop it, or give this one a folder with --data and a port with --port'
   throw new ExitError(`another "drover up" (process ${holder ?? 'unknown'}) uses ${data}: ${advice}`)
