@@ -108,7 +108,7 @@ export const doctor = async (argv: readonly string[]): Promise<void> => {
           step: '"npm start" unpacks one where it can; or put llama.cpp’s llama-server on PATH. With Ollama none is needed',
         }),
     },
-    { name: 'models folder', run: () => checkModelsFolder(values.modelsDir) },
+    { name: 'models folder', run: () => checkModelsFolder(values.modelsDir, values.data) },
     { name: 'data folder', run: () => checkDataFolder(values.data) },
   ]
   const findings = await runChecks(checks)

@@ -15,7 +15,7 @@ export const checkEngines = async (search: EngineSearch, signal: AbortSignal): P
     const judged = await Promise.all(engines.map((engine) => judge(engine, signal)))
     const refused = problems.map(({ url, reason }) => fail(`engine ${url}`, reason, 'start it, or correct --engine'))
     if (judged.length + refused.length > 0) return [...judged.flat(), ...refused]
-    return [warn('engines', 'none is found on this machine', 'start Ollama, or name one with --engine URL; a gateway alone needs none')]
+    return [warn('engines', 'none runs on this machine by itself', 'start Ollama, name one with --engine URL, or put GGUF files into the models folder; a gateway alone needs none')]
   } finally {
     await Promise.all(engines.map((engine) => engine.close()))
   }

@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { readdir, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
@@ -91,12 +91,16 @@ export const checkProgram = ({ name, told, names, inProject, without, step }: Wa
   return told === undefined ? warn(name, `not found: ${without}`, step) : fail(name, `${told} is no program that can be run`, 'correct its path')
 }
 
-export const checkModelsFolder = async (folder: string | undefined): Promise<Finding> => {
+/** The folder named, else the one that `drover up` makes in the data folder, which may be absent or empty. */
+export const checkModelsFolder = async (named: string | undefined, data: string): Promise<Finding> => {
   const name = 'models folder'
-  if (folder === undefined) return ok(name, 'none is set (DROVER_MODELS_DIR)')
+  const folder = named ?? join(data, 'models')
+  if (named === undefined && !existsSync(folder)) return ok(name, '"drover up" makes one; a worker alone has none unless told (DROVER_MODELS_DIR)')
   try {
     const files = (await readdir(folder)).filter((file) => file.toLowerCase().endsWith('.gguf'))
-    return files.length > 0 ? ok(name, `${folder}, ${files.length} GGUF files`) : warn(name, `${folder} holds no GGUF file`, 'put model files there')
+    if (files.length > 0) return ok(name, `${folder}, ${files.length} GGUF files`)
+    if (named === undefined) return ok(name, `${folder}, empty: files put there are served by llama.cpp`)
+    return warn(name, `${folder} holds no GGUF file`, 'put model files there')
   } catch (error) {
     return fail(name, `${folder} cannot be read (${(error as NodeJS.ErrnoException).code ?? 'no reason given'})`, 'make it, or correct DROVER_MODELS_DIR')
   }
