@@ -1,33 +1,18 @@
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, mkdirSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT, ExitError } from '@drover/service'
-import { PROJECT } from '../project.ts'
+import { findProgram, REDIS_SERVER } from '../find-program.ts'
 import { socketPath } from './data-folder.ts'
 import { type RedisLogin, askRedis } from './redis-probe.ts'
 
-const PROGRAMS = ['valkey-server', 'redis-server']
-
-const executable = (path: string): boolean => {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** The Redis program: the one named, else from the search path, else the one that the set-up has put into the project. */
+/** The Redis program. @throws ExitError with the next step when there is none */
 export const findRedis = (named: string | undefined, searchPath: string): string => {
-  if (named !== undefined) {
-    if (executable(named)) return named
-    throw new ExitError(`${named} is no program that can be run: correct --redis-server`)
-  }
-  const folders = [...searchPath.split(delimiter).filter(Boolean), join(PROJECT, '.drover/redis/bin')]
-  const found = folders.flatMap((folder) => PROGRAMS.map((program) => join(folder, program))).find(executable)
+  const found = findProgram(named, REDIS_SERVER, searchPath)
   if (found !== undefined) return found
+  if (named !== undefined) throw new ExitError(`${named} is no program that can be run: correct --redis-server`)
   throw new ExitError('no Redis found: install redis-server or valkey-server, or name a running one with --redis-url or REDIS_URL')
 }
 
@@ -38,8 +23,10 @@ export const requireRoles = (program: string): void => {
   if (major < 7) throw new ExitError(`${program} is Redis ${major}, and --share needs Redis 7 or newer, or Valkey: name one with --redis-server`)
 }
 
-/** How the guard is told to run a private Redis: reached by a socket of the owner alone, every write kept, nothing evicted. */
-/** `first`: what its arguments begin with, a file that says how it is shared. */
+/**
+ * How the guard is told to run a private Redis: reached by a socket of the owner alone, every write kept, nothing evicted.
+ * `first`: what its arguments begin with, a file that says how it is shared.
+ */
 export const privateRedis = (program: string, data: string, first?: readonly string[]): { url: string; socket: string; file: string; args: string[] } => {
   const socket = socketPath(data, 'redis.sock')
   const folder = join(data, 'redis')

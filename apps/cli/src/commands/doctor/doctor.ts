@@ -7,13 +7,14 @@ import { defineConfig, EXIT, loadConfig, redisSettings, setting } from '@drover/
 import { z } from 'zod'
 import { reasonOf } from '../../gateway-client.ts'
 import { PROJECT } from '../../project.ts'
+import { findProgram, LLAMA_SERVER, REDIS_SERVER } from '../../find-program.ts'
 import { socketPath } from '../../up/data-folder.ts'
 import { askRedis } from '../../up/redis-probe.ts'
 import { jsonSetting } from '../client-settings.ts'
 import { print, printJson } from '../output.ts'
 import { type Check, fail, type Finding, runChecks, warn } from './check.ts'
 import { checkEngines } from './engine-checks.ts'
-import { checkDataFolder, checkGatewayPort, checkModelsFolder, checkNode, checkProgram, findProgram } from './machine-checks.ts'
+import { checkDataFolder, checkGatewayPort, checkModelsFolder, checkNode, checkProgram } from './machine-checks.ts'
 import { judgeRedis } from './redis-checks.ts'
 import { askRedisAll, type RedisPlace } from './redis-facts.ts'
 
@@ -30,9 +31,6 @@ const doctorConfig = defineConfig('cli', {
   llamaServer: setting({ schema: z.string().optional(), describe: 'the llama-server program, instead of the one found', section: 'worker' }),
   modelsDir: setting({ schema: z.string().optional(), describe: 'folder of GGUF files', section: 'worker' }),
 })
-
-const REDIS_PROGRAMS = ['valkey-server', 'redis-server']
-const REDIS_IN_PROJECT = '.drover/redis/bin'
 
 /** The Redis to look at: the one named, else the private one of `drover up` if it runs, else the one at the usual place. */
 const redisPlace = async (named: boolean, place: RedisPlace, data: string): Promise<RedisPlace> => {
@@ -73,7 +71,7 @@ const findingLine = ({ name, state, text, step }: Finding): string =>
 export const doctor = async (argv: readonly string[]): Promise<void> => {
   const { values, sources } = loadConfig(doctorConfig, { argv, usage: 'drover doctor [--json]' })
   const named = sources.redisUrl !== 'default'
-  const redisServer = findProgram(values.redisServer, REDIS_PROGRAMS, REDIS_IN_PROJECT)
+  const redisServer = findProgram(values.redisServer, REDIS_SERVER, process.env['PATH'] ?? '')
   const place: RedisPlace = { url: values.redisUrl, ca: values.redisCa, sentinelPassword: values.sentinelPassword }
   const checks: Check[] = [
     { name: 'node', run: async () => checkNode() },
@@ -84,8 +82,7 @@ export const doctor = async (argv: readonly string[]): Promise<void> => {
         checkProgram({
           name: 'redis program',
           told: values.redisServer,
-          names: REDIS_PROGRAMS,
-          inProject: REDIS_IN_PROJECT,
+          program: REDIS_SERVER,
           without: '"drover up" cannot start a private one',
           step: '"npm start" unpacks one; or install redis-server or valkey-server',
         }),
@@ -102,8 +99,7 @@ export const doctor = async (argv: readonly string[]): Promise<void> => {
         checkProgram({
           name: 'llama-server program',
           told: values.llamaServer,
-          names: ['llama-server'],
-          inProject: '.drover/llama.cpp/bin',
+          program: LLAMA_SERVER,
           without: 'GGUF files of a models folder cannot be served',
           step: '"npm start" unpacks one where it can; or put llama.cpp’s llama-server on PATH. With Ollama none is needed',
         }),

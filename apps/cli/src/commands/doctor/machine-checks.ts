@@ -1,8 +1,8 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { readdir, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { delimiter, dirname, join } from 'node:path'
-import { PROJECT } from '../../project.ts'
+import { dirname, join } from 'node:path'
+import { findProgram, type Program } from '../../find-program.ts'
 import { localUrl } from '../client-settings.ts'
 import { size } from '../units.ts'
 import { fail, type Finding, ok, warn } from './check.ts'
@@ -67,26 +67,17 @@ export const checkDataFolder = async (folder: string): Promise<Finding> => {
   return bavail * bsize < LITTLE ? warn(name, text, step) : ok(name, text)
 }
 
-/** A program by its names: the one told, else from the search path, else in the project. */
-export const findProgram = (told: string | undefined, names: readonly string[], inProject: string): string | undefined => {
-  if (told !== undefined) return may(told, constants.X_OK) ? undefined : told
-  const folders = (process.env['PATH'] ?? '').split(delimiter).filter(Boolean)
-  const candidates = [...folders.flatMap((folder) => names.map((program) => join(folder, program))), ...names.map((program) => join(PROJECT, inProject, program))]
-  return candidates.find((path) => !may(path, constants.X_OK))
-}
-
 export interface Wanted {
   name: string
   told: string | undefined
-  names: readonly string[]
-  inProject: string
+  program: Program
   /** What is missing without it, and where it comes from. */
   without: string
   step: string
 }
 
-export const checkProgram = ({ name, told, names, inProject, without, step }: Wanted): Finding => {
-  const found = findProgram(told, names, inProject)
+export const checkProgram = ({ name, told, program, without, step }: Wanted): Finding => {
+  const found = findProgram(told, program, process.env['PATH'] ?? '')
   if (found !== undefined) return ok(name, found)
   return told === undefined ? warn(name, `not found: ${without}`, step) : fail(name, `${told} is no program that can be run`, 'correct its path')
 }
