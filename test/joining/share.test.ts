@@ -77,7 +77,7 @@ test('the worker’s user can do nothing to Redis, nothing outside its keys, and
   ]
   for (const [command, ...args] of refused) {
     const answer = await worker.call(command, ...args).then((value) => `allowed: ${String(value)}`, (error: Error) => error.message)
-    expect([command, ...args, answer].join(' ')).toMatch(/NOPERM|No permissions|can't access at least one of the keys|can't run this command/)
+    expect([command, ...args, answer].join(' ')).toMatch(/NOPERM|ACL failure in script|can't access at least one of the keys|can't run this command/)
   }
   for (const stranger of [client(port), client(port, 'default', ''), client(port, 'worker', `${password}x`)]) {
     expect(await stranger.ping().catch((error: Error) => error.message)).toMatch(/NOAUTH|WRONGPASS|Connection is closed/)
