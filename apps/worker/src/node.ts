@@ -104,8 +104,8 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
 
   const lookAtGpus = async () => (cards = local ? await readGpus() : [])
   await Promise.all([search(), lookAtGpus()])
-  // After the others: the spare model is for a node where they have none.
-  const alone = () => [...slots.seats()].every(({ engine, view }) => engine === own || view.held.length === 0)
+  // After the others: the spare model is for a worker none of whose engines, remote ones included, has a model.
+  const alone = () => siblings.every((node) => [...node.slots.seats()].every(({ engine, view }) => engine === own || view.held.length === 0))
   const own: Engine | undefined = local ? await ownModels(config, log, alone, () => connection.jobs.wake()) : undefined
   if (own) {
     engines.set(own.id, own)
