@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -42,25 +42,28 @@ const released = async (path) => {
   await text(socket).catch(() => {})
 }
 
-/** Clearing away takes a moment; a mark older than this was left by a process that was killed in that moment, ms. */
-const CLEARING_MS = 5_000
+/** To look and to take is a matter of a moment; a mark older than this was left by a process that was killed in it, ms. */
+const TAKING_MS = 5_000
 
 /**
- * Removes a dead holder's socket. One process at a time does it, and looks once more before: otherwise a slow one would remove the
- * socket of another that was quicker. False: somebody else is at it.
+ * Takes the lock, or says who has it. A socket exists a moment before somebody listens on it, and one that nobody listens on is a
+ * dead process's: so that the two are not taken for each other, processes look and take one at a time. `undefined`: not one's turn.
  */
-const clearAway = async (path) => {
-  const mark = `${path}.clearing`
+const take = async (path) => {
+  const mark = `${path}.taking`
   try {
     mkdirSync(mark)
   } catch {
     const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
-    if (Date.now() - mtimeMs > CLEARING_MS) rmSync(mark, { recursive: true, force: true })
-    return false
+    if (Date.now() - mtimeMs > TAKING_MS) rmSync(mark, { recursive: true, force: true })
+    return undefined
   }
   try {
-    if ((await holder(path)) === undefined) rmSync(path, { force: true })
-    return true
+    const who = existsSync(path) ? await holder(path) : undefined
+    if (who !== undefined) return { who }
+    rmSync(path, { force: true })
+    const release = await listen(path)
+    return release && { release }
   } finally {
     rmSync(mark, { recursive: true, force: true })
   }
@@ -73,20 +76,20 @@ const clearAway = async (path) => {
 export const alone = async (path, work) => {
   let told = false
   for (;;) {
-    const release = await listen(path)
-    if (release) {
+    const taken = await take(path)
+    if (taken?.release) {
       try {
         return await work()
       } finally {
         // Closing removes the socket, in this order: it can not be a successor's.
-        release()
+        taken.release()
       }
     }
-    const who = await holder(path)
-    if (who === undefined) {
-      if (!(await clearAway(path))) await sleep(100)
+    if (!taken) {
+      await sleep(100)
       continue
     }
+    const { who } = taken
     if (!told) say(`another set-up (process ${who}) is at work in this folder; waiting for it…`)
     told = true
     await released(path)

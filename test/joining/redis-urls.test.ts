@@ -24,7 +24,7 @@ const makeCertificates = async () => {
 }
 
 const tlsMissing = (): string | undefined => {
-  if (findProgram('DROVER_OPENSSL', ['openssl'], '') === undefined) return 'openssl is not there to make a certificate'
+  if (findProgram('DROVER_OPENSSL', ['openssl']) === undefined) return 'openssl is not there to make a certificate'
   const redis = redisServerPath()
   if (redis === undefined) return 'no Redis'
   try {

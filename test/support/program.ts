@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { createServer, Socket } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,18 +10,20 @@ const repository = fileURLToPath(new URL('../..', import.meta.url))
 const isProgram = (path: string): boolean => {
   try {
     accessSync(path, constants.X_OK)
-    return true
+    // A folder may be entered, which is the same right.
+    return statSync(path).isFile()
   } catch {
     return false
   }
 }
 
 /** A program: as the variable says (unchecked: a wrong path is to be heard of), else on PATH, else in the repository. */
-export const findProgram = (variable: string, names: string[], inRepository: string): string | undefined => {
+export const findProgram = (variable: string, names: string[], inRepository?: string): string | undefined => {
   const told = process.env[variable]
   if (told) return told
   const folders = (process.env['PATH'] ?? '').split(delimiter).filter(Boolean)
-  const candidates = [...names.flatMap((name) => folders.map((folder) => join(folder, name))), join(repository, inRepository)]
+  const candidates = names.flatMap((name) => folders.map((folder) => join(folder, name)))
+  if (inRepository !== undefined) candidates.push(join(repository, inRepository))
   return candidates.find(isProgram)
 }
 

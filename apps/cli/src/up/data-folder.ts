@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { type Socket, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -64,31 +64,43 @@ const holderOf = async (path: string): Promise<string | undefined> => {
   }
 }
 
-/** How often a folder is tried whose holder is dead while others try the same, and how long a try waits, ms. */
-const TRIES = 50
-const TRY_MS = 100
-/** Clearing away takes a moment; a mark older than this was left by a process that was killed in that moment, ms. */
-const CLEARING_MS = 5_000
+/** How often a folder is tried that others are just trying, and how long a try waits, ms. */
+const TRIES = 100
+const TRY_MS = 50
+/** To look and to take is a matter of a moment; a mark older than this was left by a process that was killed in it, ms. */
+const TAKING_MS = 5_000
 
-/**
- * Removes a dead holder's socket. One process at a time does it, and looks once more before: otherwise a slow one would remove the
- * socket of another that was quicker. False: somebody else is at it.
- */
-const clearAway = async (path: string): Promise<boolean> => {
-  const mark = `${path}.clearing`
+/** Runs `work` while no other process does the same on this path; `undefined`: another one does. */
+const inTurn = async <T>(path: string, work: () => Promise<T>): Promise<T | undefined> => {
+  const mark = `${path}.taking`
   try {
     mkdirSync(mark)
   } catch {
     const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
-    if (Date.now() - mtimeMs > CLEARING_MS) rmSync(mark, { recursive: true, force: true })
-    return false
+    if (Date.now() - mtimeMs > TAKING_MS) rmSync(mark, { recursive: true, force: true })
+    return undefined
   }
   try {
-    if ((await holderOf(path)) === undefined) rmSync(path, { force: true })
-    return true
+    return await work()
   } finally {
     rmSync(mark, { recursive: true, force: true })
   }
+}
+
+type Taken = { kind: 'held'; holder: string } | { kind: 'mine'; takenOver: boolean }
+
+/**
+ * A socket exists a moment before somebody listens on it, and one that nobody listens on is a dead process's. So that the two are
+ * not taken for each other, processes look and take one at a time.
+ */
+const take = async (path: string): Promise<Taken> => {
+  const takenOver = existsSync(path)
+  const holder = takenOver ? await holderOf(path) : undefined
+  if (holder !== undefined) return { kind: 'held', holder }
+  rmSync(path, { force: true })
+  if (!(await listening(path))) throw new ExitError(`${path} was taken by something else: remove it`)
+  process.once('exit', () => rmSync(path, { force: true }))
+  return { kind: 'mine', takenOver }
 }
 
 /**
@@ -98,18 +110,16 @@ const clearAway = async (path: string): Promise<boolean> => {
  */
 export const holdDataFolder = async (data: string): Promise<boolean> => {
   const path = socketPath(data, 'up.sock')
-  let holder: string | undefined
-  let takenOver = false
+  let holder = 'unknown'
   for (let tries = 0; tries < TRIES; tries += 1) {
-    if (await listening(path)) {
-      process.once('exit', () => rmSync(path, { force: true }))
-      return takenOver
+    const taken = await inTurn(path, () => take(path))
+    if (taken?.kind === 'mine') return taken.takenOver
+    if (taken) {
+      holder = taken.holder
+      break
     }
-    holder = await holderOf(path)
-    if (holder !== undefined) break
-    takenOver = true
-    if (!(await clearAway(path))) await sleep(TRY_MS)
+    await sleep(TRY_MS)
   }
   const advice = 'stop it, or give this one a folder with --data and a port with --port'
-  throw new ExitError(`another "drover up" (process ${holder ?? 'unknown'}) uses ${data}: ${advice}`)
+  throw new ExitError(`another "drover up" (process ${holder}) uses ${data}: ${advice}`)
 }
