@@ -54,6 +54,8 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   sending: Frame[] | undefined
   /** A frame of this attempt has been sent. */
   started = false
+  /** @internal `performance.now()` of the last frames sent. */
+  sentAt = 0
   #actions: LeaseActions
   #abort = new AbortController()
   #frame: Frame = {}
@@ -105,6 +107,16 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   /** Text of this attempt has been handed over, so somebody may have read it. */
   get readable(): boolean {
     return this.started || this.#text !== ''
+  }
+
+  /** @internal What waits is more than text: it has ended, or frames must be sent again. */
+  get urgent(): boolean {
+    return this.#record !== undefined || this.#again.length > 0
+  }
+
+  /** @internal Text that waits, characters. */
+  get waiting(): number {
+    return this.#text.length
   }
 
   /** Readers forget what earlier attempts wrote. */
