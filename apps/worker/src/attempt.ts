@@ -104,6 +104,6 @@ const outcomeOf = (thrown: unknown, lease: Lease): AttemptOutcome => {
   return transient(error) && !readable && !lease.lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
 }
 
-/** The engine's fault or its moment's: busy, gone, model just deleted there. Another may do better. */
+/** The engine's fault or its moment's: busy, gone, model just deleted there, started without what is asked. Another may do better. */
 const transient = (error: BrokerError): boolean =>
-  error.retry === 'broker' || (error.code === 'engine_refused' && [404, 408, 429].includes(error.status))
+  error.retry === 'broker' || (error.code === 'engine_refused' && [404, 408, 429, 501].includes(error.status))

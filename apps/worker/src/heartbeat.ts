@@ -20,6 +20,8 @@ export interface HeartbeatOptions {
   draining: AbortSignal
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
   siblings: readonly Sibling[]
+  /** Who starts this process anew when it has ended, and only then; absent: nobody that is known here. */
+  supervisor?: string | undefined
   /** Another living worker has this node's name. */
   onTaken(): void
   onError(error: unknown): void
@@ -28,7 +30,7 @@ export interface HeartbeatOptions {
 const BEAT_MS = 1_000
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, facts, local, gpus, draining, siblings, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, facts, local, gpus, draining, siblings, supervisor, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -54,7 +56,7 @@ export const heartbeat = ({ connection, slots, facts, local, gpus, draining, sib
 
   const beat = async () => {
     try {
-      if (!(await registry.nodeLives(record(), instance))) onTaken()
+      if (!(await registry.nodeLives(record(), instance, supervisor))) onTaken()
       if (anyPrefers) peers = (await registry.nodes()).filter(({ id }) => id !== facts.id)
     } catch (error) {
       onError(error)
@@ -72,7 +74,7 @@ export const heartbeat = ({ connection, slots, facts, local, gpus, draining, sib
   return {
     /** First word, and the first look at the others. False: the name is taken. */
     async start(): Promise<boolean> {
-      if (!(await registry.nodeLives(record(), instance))) return false
+      if (!(await registry.nodeLives(record(), instance, supervisor))) return false
       await look()
       connection.onReady(() => void beat())
       timers.push(setInterval(() => void beat(), BEAT_MS), setInterval(() => void look(), 10 * BEAT_MS))

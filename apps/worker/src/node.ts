@@ -5,6 +5,7 @@ import { findEngines, readGpus, type Engine, type EngineConfig } from '@drover/e
 import { EXIT, ExitError, VERSION, type Log, type RedisTarget, type ShutdownStep } from '@drover/service'
 import { runAttempt } from './attempt.ts'
 import type { WorkerConfig } from './config.ts'
+import { descriptions } from './descriptions.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
 import { ownModels } from './own-models.ts'
@@ -16,8 +17,9 @@ import { watchdog } from './watchdog.ts'
 /** How often engines that were not there are looked for again, ms. */
 const SEARCH_MS = 10_000
 const GPU_MS = 5_000
-/** A worker that was killed holds its node's name for as long as its record lives. */
-const NAME_TRIES = 6
+/** The name of a worker that was killed is free after four seconds without a word. */
+const NAME_TRIES = 24
+const NAME_TRY_MS = 250
 /** A job is left to a preferred node for this long at most, ms. */
 const LEAVE_MS = 300
 
@@ -70,19 +72,29 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     gpus: () => cards,
     draining: stopping.signal,
     siblings,
+    supervisor: process.env['DROVER_SUPERVISOR'],
     onTaken: () => log.error({ node: id }, 'another worker has this node’s name'),
     onError,
   })
+  const told = descriptions({
+    registry: connection.registry,
+    slots,
+    onFailure: (engine, { model }, error) =>
+      log.warn({ engine: engine.id, model, reason: error instanceof Error ? error.message : undefined }, 'engine does not describe its model'),
+    onError,
+  })
+  connection.onReady(() => told.tell())
   const stock = inventory({
     slots,
     onChange: (engine, view, reason) => {
       if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
       else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
       void alive.beat()
+      told.tell()
       connection.jobs.wake()
     },
   })
-  const told = new Set<string>()
+  const problems = new Set<string>()
   const search = async () => {
     const found = await findEngines(
       {
@@ -96,8 +108,8 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     )
     for (const engine of found.engines) engines.set(engine.id, engine)
     for (const { url, reason } of found.problems) {
-      if (!told.has(url + reason)) log.warn({ url, reason }, 'engine not taken')
-      told.add(url + reason)
+      if (!problems.has(url + reason)) log.warn({ url, reason }, 'engine not taken')
+      problems.add(url + reason)
     }
     await Promise.all(found.engines.map((engine) => stock.add(engine)))
   }
@@ -117,7 +129,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
 
   for (let tries = 1; !(await alive.start()); tries += 1) {
     if (tries === NAME_TRIES) throw new ExitError(`a living worker is called ${id} already: give this one another name with --node`)
-    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await new Promise((resolve) => setTimeout(resolve, NAME_TRY_MS))
   }
 
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
@@ -189,6 +201,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         timers.forEach(clearInterval)
         alive.stop()
         stock.stop()
+        await told.stop()
         watch.close()
         await connection.close()
         await Promise.all([...engines.values()].map((engine) => engine.close()))

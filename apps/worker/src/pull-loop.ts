@@ -101,7 +101,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       }
       if (!choice) break
       const { lane } = choice
-      const slot = slots.acquire(lane.model)
+      const slot = slots.acquire(lane.model, readLane(lane.lane).engine)
       if (slot) planned.push([lane.lane, slot])
       states = states.flatMap((state) => {
         if (state !== lane) return [state]
@@ -137,17 +137,18 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       if (heard === 'unsure') unsure = true
       else if (heard !== 'woken') {
         maybe.set(heard, 1)
-        if (draining.aborted || !slots.isFree(readLane(heard).model)) await source.pass(heard)
+        const { model, engine } = readLane(heard)
+        if (draining.aborted || !slots.isFree(model, engine)) await source.pass(heard)
       }
       continue
     }
     const [only] = candidates
-    const model = candidates.length === 1 && only ? readLane(only).model : undefined
-    const direct = only && model !== undefined && options.peerPreference(model) === undefined
+    const facts = candidates.length === 1 && only ? readLane(only) : undefined
+    const direct = only && facts && options.peerPreference(facts.model) === undefined
     const planned: [Lane, Slot][] = direct ? [] : await plan(candidates).catch((error: unknown) => (onError(error), []))
     if (direct)
       for (let i = maybe.get(only) ?? 1; i > 0; i -= 1) {
-        const slot = slots.acquire(model)
+        const slot = slots.acquire(facts.model, facts.engine)
         if (!slot) break
         planned.push([only, slot])
       }

@@ -1,5 +1,5 @@
 import { laneOf, type Lane } from '@drover/broker'
-import { slotsFor, type HeldModel, type JobClass, type ModelName } from '@drover/core'
+import { slotsFor, type EngineKind, type HeldModel, type JobClass, type ModelName } from '@drover/core'
 import type { Engine, EngineView } from '@drover/engines'
 
 /** A right to one concurrent generation (more for `n` > 1) of a model on an engine. Released exactly once. */
@@ -22,6 +22,8 @@ interface Seat {
 }
 
 const CLASSES: JobClass[] = ['interactive', 'batch']
+/** Kinds of engine that answer what no other can: their jobs of that sort have lanes of their own. */
+const ONLY_THERE: ReadonlySet<EngineKind> = new Set(['llama-server'])
 /** An engine leaves a lane when jobs fail one after the other; a single failure may be the job's own. No longer than this: others wait. */
 const BACKOFF_MS = { first: 500, most: 2_000 }
 
@@ -58,22 +60,30 @@ export class Slots {
 
   /** Lanes of all models that an engine holds and has a free slot for. */
   freeLanes(): Lane[] {
-    const models = new Set<ModelName>()
-    for (const seat of this.#seats.values()) for (const { model } of seat.view.held) if (!models.has(model) && room(seat, model)) models.add(model)
-    return [...models].flatMap((model) => CLASSES.map((jobClass) => laneOf(model, jobClass)))
+    const lanes = new Set<Lane>()
+    for (const seat of this.#seats.values())
+      for (const { model } of seat.view.held) {
+        if (!room(seat, model)) continue
+        for (const jobClass of CLASSES) {
+          lanes.add(laneOf(model, jobClass))
+          if (ONLY_THERE.has(seat.engine.kind)) lanes.add(laneOf(model, jobClass, seat.engine.kind))
+        }
+      }
+    return [...lanes]
   }
 
-  isFree(model: ModelName): boolean {
-    for (const seat of this.#seats.values()) if (room(seat, model)) return true
+  /** Whether an engine (of this kind, if one is named) has a free slot. */
+  isFree(model: ModelName, kind?: EngineKind): boolean {
+    for (const seat of this.#seats.values()) if (is(seat, kind) && room(seat, model)) return true
     return false
   }
 
   /** Takes a slot for a model on the engine that suits best: the model is loaded there, then most free slots. */
-  acquire(model: ModelName): Slot | undefined {
+  acquire(model: ModelName, kind?: EngineKind): Slot | undefined {
     let best: Seat | undefined
     let bestScore = -1
     for (const seat of this.#seats.values()) {
-      if (!room(seat, model)) continue
+      if (!is(seat, kind) || !room(seat, model)) continue
       const score = (has(seat.view.loaded, model) ? 1e6 : 0) + slotsFor(seat.view, model) - (seat.busy.get(model) ?? 0)
       if (score > bestScore) [best, bestScore] = [seat, score]
     }
@@ -131,6 +141,8 @@ export class Slots {
 }
 
 const has = (models: readonly { model: ModelName }[], model: ModelName) => models.some((each) => each.model === model)
+
+const is = ({ engine }: Seat, kind: EngineKind | undefined) => kind === undefined || engine.kind === kind
 
 /** Whether an engine could start a generation of this model now without queueing it. */
 const room = ({ engine, view, busy, left }: Seat, model: ModelName): boolean => {

@@ -1,4 +1,4 @@
-import { BrokerError, WIRE_VERSION, type Frame, type Job, type JobId } from '@drover/core'
+import { BrokerError, WIRE_VERSION, type EngineKind, type Frame, type Job, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { newJobId } from './ids.ts'
 import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
@@ -11,6 +11,8 @@ import type { Scripts } from './scripts.ts'
 export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'class' | 'stream' | 'slots'> {
   /** The client's request, JSON text. */
   body: string
+  /** The only kind of engine that can answer it; absent: any that holds the model. */
+  engine?: EngineKind | undefined
   /** Wanted even when nobody follows. */
   background?: boolean
   /** From submit to the end at the latest, ms. */
@@ -107,10 +109,10 @@ export class GatewayBroker {
   async submit(submission: Submission, sink: FrameSink, named?: (id: JobId) => void): Promise<Follow> {
     const { keys, scripts, laneLimit } = this.#options
     if (this.#downSince !== undefined && performance.now() - this.#downSince > OUTAGE_MS) throw unavailable()
-    const { body, background = false, timeoutMs, ...rest } = submission
+    const { body, engine, background = false, timeoutMs, ...rest } = submission
     const id = newJobId()
     named?.(id)
-    const lane = laneOf(submission.model, submission.class)
+    const lane = laneOf(submission.model, submission.class, engine)
     const beside = body.length > INLINE_BODY
     const job: Job = { v: WIRE_VERSION, id, ...rest, body: beside ? { beside: true } : { inline: body } }
     const follow = new Follow(id, lane, sink, this)

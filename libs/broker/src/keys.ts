@@ -1,4 +1,4 @@
-import type { JobClass, JobId, ModelName } from '@drover/core'
+import type { EngineKind, JobClass, JobId, ModelName } from '@drover/core'
 
 /** Every Redis key and channel, one line each: type, lifetime, and the trap if there is one. No key is built anywhere else. */
 export const keys = (prefix: string) => ({
@@ -18,8 +18,10 @@ export const keys = (prefix: string) => ({
   body: (job: JobId) => `${prefix}:job:${job}:body`,
   /** Sorted set of node ids by last heartbeat (epoch ms by Redis' clock). */
   nodes: `${prefix}:nodes`,
-  /** Hash (instance, record as JSON), 4 s: a node as it shows itself. */
+  /** Hash (instance, supervisor, record as JSON), 4 s: a node as it shows itself. */
   node: (node: string) => `${prefix}:node:${node}`,
+  /** String, 60 s, renewed while a living node holds it: what an engine says of a model, by its digest; JSON of at most 128 KB. */
+  description: (digest: string) => `${prefix}:model:${digest}`,
   /** Hash (instance, record as JSON), 4 s: the word of a living gateway. Jobs whose followers have all lost theirs are unwanted. */
   gateway: (gateway: string) => `${prefix}:gateway:${gateway}`,
   /** String, 10 s: the version of what the living gateways write. */
@@ -53,10 +55,20 @@ export const DEFAULT_PREFIX = '{drover}'
 /** Name of a BullMQ queue whose jobs are interchangeable for any worker that serves it. BullMQ refuses colons and model names have one. */
 export type Lane = string & { readonly lane: unique symbol }
 
-export const laneOf = (model: ModelName, jobClass: JobClass): Lane => `${encodeURIComponent(model)}~${jobClass}` as Lane
+/** What decides who may run a job. */
+export interface LaneFacts {
+  model: ModelName
+  class: JobClass
+  /** The only kind of engine that can answer it; absent: any that holds the model. */
+  engine?: EngineKind | undefined
+}
+
+export const laneOf = (model: ModelName, jobClass: JobClass, engine?: EngineKind): Lane =>
+  `${encodeURIComponent(model).replaceAll('~', '%7E')}~${jobClass}${engine === undefined ? '' : `~${engine}`}` as Lane
 
 /** What a lane's name says. */
-export const readLane = (lane: Lane): { model: ModelName; class: JobClass } => {
-  const cut = lane.lastIndexOf('~')
-  return { model: decodeURIComponent(lane.slice(0, cut)) as ModelName, class: lane.slice(cut + 1) as JobClass }
+export const readLane = (lane: Lane): LaneFacts => {
+  const [model = '', jobClass, engine] = lane.split('~')
+  const facts: LaneFacts = { model: decodeURIComponent(model) as ModelName, class: jobClass as JobClass }
+  return engine === undefined ? facts : { ...facts, engine: engine as EngineKind }
 }

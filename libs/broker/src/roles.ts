@@ -23,7 +23,7 @@ const reach = (role: Role, prefix: string): { keys: string[]; hears: string[]; t
   const named = keys(prefix)
   const any = '*'
   if (role === 'gateway') return { keys: [`~${prefix}:*`], hears: [`&${named.replies(any)}`], tells: [`&${named.replies(any)}`, `&${named.control(any)}`] }
-  const own = [`${named.lanePrefix}:*`, named.lanes, named.deadlines, `${prefix}:job:*`, named.nodes, named.node(any), named.wake(any), named.took(any), named.sweep]
+  const own = [`${named.lanePrefix}:*`, named.lanes, named.deadlines, `${prefix}:job:*`, named.nodes, named.node(any), named.description(any), named.wake(any), named.took(any), named.sweep]
   return {
     // Whether a gateway lives, and what it writes, decide what becomes of jobs: that is only to be read.
     keys: [...own.map((key) => `~${key}`), `%R~${named.gateway(any)}`, `%R~${named.wire}`],

@@ -1,3 +1,4 @@
+export * from './description.ts'
 export * from './errors.ts'
 export * from './frame.ts'
 export * from './job.ts'

@@ -5,7 +5,21 @@ export const JobId = z.string().regex(/^0-[A-Za-z0-9_-]{22}$/).brand<'JobId'>()
 export type JobId = z.infer<typeof JobId>
 
 /** An API format. Each has one file in `libs/dialects`. */
-export const DialectId = z.enum(['ollama.chat', 'ollama.generate', 'openai.chat'])
+export const DialectId = z.enum([
+  'ollama.chat',
+  'ollama.generate',
+  'ollama.embed',
+  'ollama.embeddings',
+  'openai.chat',
+  'openai.completions',
+  'openai.embeddings',
+  'openai.responses',
+  'anthropic.messages',
+  'anthropic.count_tokens',
+  'llama.rerank',
+  'llama.tokenize',
+  'llama.detokenize',
+])
 export type DialectId = z.infer<typeof DialectId>
 
 /** A model's canonical name, as lanes and the registry spell it: lower case, always with a tag (`llama3.2:latest`). See `names.ts`. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { DialectId, ModelName } from './job.ts'
+import { ModelName } from './job.ts'
 
 /** A model that an engine holds, in Ollama's terms (`/api/tags`); what an engine does not tell is absent. */
 export const HeldModel = z.object({
@@ -45,7 +45,8 @@ export const EngineRecord = z.object({
   id: z.string(),
   kind: EngineKind,
   version: z.string().optional(),
-  speaks: z.array(DialectId),
+  /** Dialects whose endpoints it has itself; a newer worker may name one that this reader does not know. */
+  speaks: z.array(z.string()),
   held: z.array(HeldModel),
   loaded: z.array(LoadedModel),
   /** Concurrent generations per model, and for models with a number of their own. */

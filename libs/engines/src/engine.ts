@@ -1,4 +1,4 @@
-import type { DialectId, EngineKind, HeldModel, LoadedModel, ModelName } from '@drover/core'
+import type { DialectId, EngineKind, HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 
 /** What an engine says of itself at one moment. */
 export interface EngineView {
@@ -55,6 +55,11 @@ export interface Engine {
    * @throws BrokerError `engine_failed` when it cannot be reached or does not make sense; the signal's reason when that ends it
    */
   look(signal: AbortSignal): Promise<EngineView>
+  /**
+   * What else it says of a model that it holds; `undefined` where it has nothing to say now. It loads no model for that.
+   * @throws BrokerError `engine_failed`; the signal's reason when that ends it
+   */
+  describe(held: HeldModel, signal: AbortSignal): Promise<ModelDescription | undefined>
   /** `model` is the engine's own name for it, for an engine that must know it before it reads the body. */
   post(call: { path: string; body: string; model?: string }, sink: AnswerSink): EngineCall
   /**

@@ -27,12 +27,20 @@ export interface JsonAnswer {
 /** What we say to one engine over HTTP. */
 export interface EngineHttp {
   /**
-   * Reads a small JSON document: at most 16 MB, within `timeoutMs`.
+   * Reads a small JSON document: at most 16 MB, within `timeoutMs` (3 s by default).
    * @throws BrokerError `engine_failed`; the signal's reason when that ends it
    */
   get(path: string, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
+  /** The same for a document that is asked for by POST. */
+  ask(path: string, body: object, signal: AbortSignal): Promise<JsonAnswer>
   post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
   close(): Promise<void>
+}
+
+interface Question {
+  method: 'GET' | 'POST'
+  path: string
+  body?: string
 }
 
 const CONNECT_TIMEOUT_MS = 5_000
@@ -64,39 +72,42 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
     connect: { timeout: CONNECT_TIMEOUT_MS },
   })
 
-  const read = async (path: string, signal: AbortSignal): Promise<JsonAnswer> => {
-    const request = { origin, path: base + path, method: 'GET', headers: getHeaders, signal }
-    const { statusCode, headers, body } = await agent.request(request)
+  const read = async ({ method, path, body: sent }: Question, signal: AbortSignal): Promise<JsonAnswer> => {
+    const asked = sent === undefined ? { headers: getHeaders } : { headers: postHeaders, body: sent }
+    const { statusCode, headers, body } = await agent.request({ origin, path: base + path, method, ...asked, signal })
     const chunks: Buffer[] = []
     let size = 0
     for await (const chunk of body as AsyncIterable<Buffer>) {
       size += chunk.length
-      if (size > GET_LIMIT_BYTES) throw new BrokerError('engine_failed', `engine ${id} answered GET ${path} with more than 16 MB`)
+      if (size > GET_LIMIT_BYTES) throw new BrokerError('engine_failed', `engine ${id} answered ${method} ${path} with more than 16 MB`)
       chunks.push(chunk)
     }
     if (headers[GATEWAY_HEADER] !== undefined) throw new GatewayLoop(id)
     return { status: statusCode, json: parseJson(Buffer.concat(chunks).toString('utf8')) }
   }
 
+  const inTime = async (question: Question, signal: AbortSignal, timeoutMs: number): Promise<JsonAnswer> => {
+    signal.throwIfAborted()
+    // Not AbortSignal.any: this runs every second for the life of a process, and the caller's signal lives as long.
+    const ended = new AbortController()
+    const late = new BrokerError('engine_failed', `engine ${id} did not answer ${question.method} ${question.path} in ${timeoutMs} ms`)
+    const leave = () => ended.abort(signal.reason)
+    const timer = setTimeout(() => ended.abort(late), timeoutMs)
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      return await read(question, ended.signal)
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw ended.signal.aborted ? late : engineFailure(id, error)
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', leave)
+    }
+  }
+
   return {
-    async get(path, signal, timeoutMs = GET_TIMEOUT_MS) {
-      signal.throwIfAborted()
-      // Not AbortSignal.any: this runs every second for the life of a process, and the caller's signal lives as long.
-      const ended = new AbortController()
-      const late = new BrokerError('engine_failed', `engine ${id} did not answer GET ${path} in ${timeoutMs} ms`)
-      const leave = () => ended.abort(signal.reason)
-      const timer = setTimeout(() => ended.abort(late), timeoutMs)
-      signal.addEventListener('abort', leave, { once: true })
-      try {
-        return await read(path, ended.signal)
-      } catch (error) {
-        if (signal.aborted) throw signal.reason
-        throw ended.signal.aborted ? late : engineFailure(id, error)
-      } finally {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', leave)
-      }
-    },
+    get: (path, signal, timeoutMs = GET_TIMEOUT_MS) => inTime({ method: 'GET', path }, signal, timeoutMs),
+    ask: (path, body, signal) => inTime({ method: 'POST', path, body: JSON.stringify(body) }, signal, GET_TIMEOUT_MS),
     post({ path, body }, sink) {
       const call = new PostCall(id, sink)
       agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body, reset: closesStreams }, call)

@@ -158,3 +158,57 @@ test('a router is never asked about one model, for that would load it', async ()
   await engine.close()
   await server[Symbol.asyncDispose]()
 })
+
+test.each([
+  ['embeddings', { '/v1/embeddings': [400, '"input" or "content" must be provided'] }, ['completion', 'tools', 'embedding']],
+  ['ranks', { '/v1/rerank': [400, '"query" must be provided'], '/v1/embeddings': [400, 'must be provided'] }, ['completion', 'tools', 'rerank']],
+  ['vectors of tokens', { '/v1/embeddings': [400, "Pooling type 'none' is not OAI compatible"] }, ['completion', 'tools']],
+  ['nothing more', {}, ['completion', 'tools']],
+] as const)('how a server refuses an empty request tells that it was started for %s', async (_name, answers, capabilities) => {
+  const asked: string[] = []
+  const documents = serverWith({ props: single('props'), models: single('models') })
+  const server = await standIn((heard) => {
+    if (heard.method !== 'POST') return documents(heard)
+    asked.push(heard.path)
+    const [status, message] = (answers as Record<string, readonly [number, string]>)[heard.path] ?? [501, 'This server does not support it']
+    json(heard.response, { error: { code: status, message } }, status)
+  })
+  const engine = llamaServer({ id: 'llama', url: server.url })
+  onTestFinished(async () => {
+    await engine.close()
+    await server[Symbol.asyncDispose]()
+  })
+  const told = async () => (await engine.look(never)).held[0]?.capabilities
+  expect(await told()).toEqual(['completion', 'tools'])
+  await expect.poll(told).toEqual(capabilities)
+  const times = asked.length
+  await told()
+  await told()
+  expect(asked).toHaveLength(times)
+})
+
+test('a model is described by what the server says of its template and context, its architecture being nowhere told', async () => {
+  const engine = await open({ props: single('props'), models: single('models') })
+  const [held] = (await engine.look(never)).held
+  if (!held) throw new Error('no model')
+  expect(await engine.describe(held, never)).toEqual({
+    capabilities: held.capabilities,
+    modelInfo: {
+      'general.architecture': 'unknown', 'general.basename': 'tiny', 'general.parameter_count': 295_488, 'unknown.context_length': 2048, 'unknown.embedding_length': 64,
+      'unknown.vocab_size': 1024,
+    },
+    parameters: `${'num_ctx'.padEnd(30)} 512`,
+    template: single('props')['chat_template'],
+  })
+})
+
+test('a router’s model is described without being loaded', async () => {
+  const server = await standIn(serverWith({ props: recordedJson('llama-router.props.json'), models: router('none') }))
+  const engine = llamaServer({ id: 'llama', url: server.url })
+  const [held] = (await engine.look(never)).held
+  if (!held) throw new Error('no model')
+  expect(await engine.describe(held, never)).toMatchObject({ modelInfo: { 'general.architecture': 'unknown' } })
+  expect(server.heard.every(({ path }) => path === '/props' || path === '/v1/models')).toBe(true)
+  await engine.close()
+  await server[Symbol.asyncDispose]()
+})

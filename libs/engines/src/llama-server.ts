@@ -1,9 +1,11 @@
 import { BrokerError, canonicalName } from '@drover/core'
-import type { HeldModel, LoadedModel, ModelName } from '@drover/core'
+import type { HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 import { z } from 'zod'
 import type { Engine, EngineView } from './engine.ts'
 import { engineHttp } from './http.ts'
 import type { EngineAddress, JsonAnswer } from './http.ts'
+import { llamaAbilities } from './llama-abilities.ts'
+import { parameterLines } from './parameter-lines.ts'
 import { derivedDigest, nameOfFile, parameterSize, quantizationTag } from './model-file.ts'
 
 export interface LlamaServerOptions extends EngineAddress {
@@ -33,7 +35,11 @@ const Props = z.object({
   model_path: z.string().optional(),
   modalities: z.object({ vision: z.boolean().optional(), audio: z.boolean().optional() }).optional(),
   chat_template_caps: z.object({ supports_tools: z.boolean().optional() }).optional(),
+  chat_template: z.string().optional(),
+  default_generation_settings: z.object({ n_ctx: z.number().optional() }).optional(),
   build_info: z.string().optional(),
+  /** Another one in each process. */
+  media_marker: z.string().optional(),
   is_sleeping: z.boolean().optional(),
   role: z.string().optional(),
   max_instances: z.int().optional(),
@@ -76,6 +82,21 @@ export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerO
   const firstSeen = new Map<string, string>()
   /** A router forgets what it knew of a model when it unloads it; the size on disk stays true. */
   const lastMeta = new Map<string, Meta>()
+  /** What the process was started for beside text, and which process was asked. */
+  let abilities: string[] = []
+  let asked: string | undefined
+  const closing = new AbortController()
+
+  /** Nobody waits for it: the next look tells what came of it. */
+  const learnAbilities = async ({ media_marker: marker, model_path: path, build_info: build }: Props, signal: AbortSignal): Promise<void> => {
+    const process = [marker, path, build].join(' ')
+    if (process === asked) return
+    asked = process
+    abilities = []
+    const found = await llamaAbilities(http, signal).catch(() => undefined)
+    if (found) abilities = found
+    else asked = undefined
+  }
 
   /** `undefined` while the server loads: then every path answers 503. */
   const ask = async <T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T | undefined> => {
@@ -115,7 +136,7 @@ export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerO
     const { size, n_params, ftype, n_vocab, n_embd, n_ctx_train } = entry.meta ?? {}
     const total = props.total_slots ?? 1
     return {
-      held: [held(model, entry, [size, n_params, ftype, n_vocab, n_embd, n_ctx_train], capabilitiesOf(props))],
+      held: [held(model, entry, [size, n_params, ftype, n_vocab, n_embd, n_ctx_train], [...capabilitiesOf(props), ...abilities])],
       loaded: props.is_sleeping ? [] : [loadedModel(model, entry)],
       slotsPerModel: Math.min(slots ?? total, total),
       maxLoaded: 1,
@@ -143,7 +164,8 @@ export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerO
     id,
     url,
     kind: 'llama-server',
-    speaks: ['openai.chat'],
+    // It has `/v1/responses`, too, but not well enough: docs/decisions/2026-11-21-responses-through-chat.md.
+    speaks: ['openai.chat', 'openai.completions', 'openai.embeddings', 'llama.rerank', 'llama.tokenize', 'llama.detokenize', 'anthropic.messages', 'anthropic.count_tokens'],
     async look(signal): Promise<EngineView> {
       // Never `/props?model=`: a router loads a model that it is asked about.
       const [props, models] = await Promise.all([ask('/props', Props, signal), ask('/v1/models', Models, signal)])
@@ -152,10 +174,20 @@ export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerO
       if (props.role === 'router') return { ...version, ...viewOfRouter(props, models.data) }
       const [entry] = models.data
       if (!entry) throw new BrokerError('engine_failed', `engine ${id} lists no model`)
+      void learnAbilities(props, closing.signal)
       return { ...version, ...viewOfOne(props, entry) }
     },
+    async describe(model, signal): Promise<ModelDescription | undefined> {
+      // Of a router's models only what it lists is known without loading them.
+      const props = await ask('/props', Props, signal)
+      if (!props) return undefined
+      return descriptionOf(model, lastMeta.get(model.engineName) ?? {}, props.role === 'router' ? {} : props)
+    },
     post: http.post,
-    close: http.close,
+    close: () => {
+      closing.abort()
+      return http.close()
+    },
   }
 }
 
@@ -173,7 +205,28 @@ const loadedModel = (model: ModelName, { meta }: Entry): LoadedModel => ({
   ...(meta?.n_ctx === undefined ? {} : { contextLength: meta.n_ctx }),
 })
 
-/** In Ollama's words. Whether it can embed or think is not told. */
+/** It does not tell a model's architecture. */
+const UNKNOWN = 'unknown'
+
+const descriptionOf = (
+  { model, capabilities, contextLength, embeddingLength }: HeldModel,
+  { n_params, n_vocab }: Meta,
+  { chat_template: template, default_generation_settings: settings }: Pick<Props, 'chat_template' | 'default_generation_settings'>,
+): ModelDescription => ({
+  ...(capabilities && { capabilities }),
+  modelInfo: {
+    'general.architecture': UNKNOWN,
+    'general.basename': model.replace(/:latest$/, ''),
+    ...(n_params === undefined ? {} : { 'general.parameter_count': n_params }),
+    ...(contextLength === undefined ? {} : { [`${UNKNOWN}.context_length`]: contextLength }),
+    ...(embeddingLength === undefined ? {} : { [`${UNKNOWN}.embedding_length`]: embeddingLength }),
+    ...(n_vocab === undefined ? {} : { [`${UNKNOWN}.vocab_size`]: n_vocab }),
+  },
+  ...(settings?.n_ctx === undefined ? {} : { parameters: parameterLines({ num_ctx: settings.n_ctx }) }),
+  ...(template === undefined ? {} : { template }),
+})
+
+/** In Ollama's words. Whether it can think is not told. */
 const capabilitiesOf = ({ modalities, chat_template_caps: template }: Props): string[] => [
   'completion',
   ...(template?.supports_tools ? ['tools'] : []),

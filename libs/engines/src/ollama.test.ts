@@ -1,10 +1,11 @@
-import { slotsFor, type ModelName } from '@drover/core'
+import { slotsFor, type HeldModel, type ModelName } from '@drover/core'
 import { expect, onTestFinished, test } from 'vitest'
 import { engineConformance } from './engine.conformance.ts'
 import type { EngineView } from './engine.ts'
 
 import { ollama } from './ollama.ts'
 import type { OllamaOptions } from './ollama.ts'
+import { onlyModels } from './only-models.ts'
 import { recordedJson } from './recorded.ts'
 import { json, standIn } from './stand-in.ts'
 import type { Heard } from './stand-in.ts'
@@ -21,6 +22,8 @@ const ollamaWith =
     if (path in documents) json(response, documents[path])
     else response.writeHead(404).end('404 page not found')
   }
+
+const heldAs = (engineName: string): HeldModel => ({ model: 'm:latest' as ModelName, engineName, digest: 'd', size: 1, modifiedAt: '' })
 
 const lookAt = async (documents: Documents, options: Partial<OllamaOptions> = {}): Promise<EngineView> => {
   const server = await standIn(ollamaWith(documents))
@@ -45,8 +48,22 @@ engineConformance({
 
 test('Ollama speaks its own API and the one of OpenAI', async () => {
   const engine = ollama({ id: 'ollama', url: 'http://127.0.0.1:11434' })
-  expect(engine).toMatchObject({ id: 'ollama', kind: 'ollama', speaks: ['ollama.chat', 'ollama.generate', 'openai.chat'] })
+  expect(engine).toMatchObject({ id: 'ollama', kind: 'ollama', speaks: expect.arrayContaining(['ollama.chat', 'ollama.generate', 'ollama.embed', 'openai.chat', 'openai.embeddings']) })
   await engine.close()
+})
+
+test.each([
+  ['0.33.0', true], ['0.14.0-rc1', true], ['1.0.0', true], ['v0.15.2', true], ['0.13.5', false], ['0.9.1', false], ['0.0.0', false], ['dev', false],
+])('an Ollama that says it is %s has /v1/messages: %s', async (version, has) => {
+  const server = await standIn(({ path, response }) => json(response, path === '/api/version' ? { version } : { models: [] }))
+  const engine = onlyModels(ollama({ id: 'ollama', url: server.url }), [])
+  onTestFinished(async () => {
+    await engine.close()
+    await server[Symbol.asyncDispose]()
+  })
+  expect(engine.speaks).not.toContain('anthropic.messages')
+  await engine.look(new AbortController().signal)
+  expect(engine.speaks.includes('anthropic.messages')).toBe(has)
 })
 
 test('what Ollama tells of a model is what the view tells', async () => {
@@ -129,4 +146,33 @@ test('names that differ in case are one model, and what is no name is no model',
 
 test('an Ollama without models is a fine engine', async () => {
   expect(await lookAt({ tags: { models: [] }, ps: {} })).toMatchObject({ held: [], loaded: [] })
+})
+
+test('a model is described once it is asked for, in what the server says of it', async () => {
+  const shown = {
+    license: 'MIT', modelfile: 'FROM x', parameters: 'stop "x"', template: '{{ .Prompt }}', details: { family: 'llama' }, projector_info: null,
+    model_info: { 'general.architecture': 'llama', 'llama.context_length': 8192, 'tokenizer.ggml.tokens': [] }, tensors: [], capabilities: ['completion'], modified_at: '',
+  }
+  await using server = await standIn(({ path, response }) => json(response, path === '/api/show' ? shown : {}, path === '/api/show' ? 200 : 404))
+  const engine = ollama({ id: 'ollama', url: server.url })
+  const held = heldAs('Some/Model:8b')
+  expect(await engine.describe(held, new AbortController().signal)).toEqual({
+    license: 'MIT', modelfile: 'FROM x', parameters: 'stop "x"', template: '{{ .Prompt }}', modelInfo: shown.model_info, tensors: [], capabilities: ['completion'],
+  })
+  expect(server.heard.map(({ method, path, body }) => [method, path, JSON.parse(body)])).toEqual([['POST', '/api/show', { model: 'Some/Model:8b' }]])
+  await engine.close()
+})
+
+test('a model that was removed meanwhile is not described, and nonsense is an error', async () => {
+  const answers = [{ status: 404, body: { error: 'model not found' } }, { status: 200, body: { model_info: 7 } }, { status: 500, body: {} }]
+  await using server = await standIn(({ response }) => {
+    const { status = 500, body = {} } = answers.shift() ?? {}
+    json(response, body, status)
+  })
+  const engine = ollama({ id: 'ollama', url: server.url })
+  const describe = () => engine.describe(heldAs('m'), new AbortController().signal)
+  expect(await describe()).toBeUndefined()
+  await expect(describe()).rejects.toMatchObject({ code: 'engine_failed', message: 'engine ollama does not answer POST /api/show as Ollama does' })
+  await expect(describe()).rejects.toMatchObject({ code: 'engine_failed', message: 'engine ollama answered POST /api/show with status 500' })
+  await engine.close()
 })

@@ -1,5 +1,5 @@
 import { BrokerError, canonicalName } from '@drover/core'
-import type { HeldModel, LoadedModel, ModelName } from '@drover/core'
+import type { DialectId, HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 import { z } from 'zod'
 import type { Engine, EngineView } from './engine.ts'
 import { engineHttp } from './http.ts'
@@ -49,6 +49,37 @@ const Running = z.object({
 type Running = z.infer<typeof Running>
 const Ps = z.object({ models: z.array(Running).nullish() })
 
+/** The answer of `/api/show`. Older servers lack `capabilities` and `tensors`. */
+const Shown = z.object({
+  license: z.string().nullish(),
+  modelfile: z.string().nullish(),
+  parameters: z.string().nullish(),
+  template: z.string().nullish(),
+  system: z.string().nullish(),
+  renderer: z.string().nullish(),
+  parser: z.string().nullish(),
+  requires: z.string().nullish(),
+  messages: z.array(z.unknown()).nullish(),
+  model_info: z.record(z.string(), z.unknown()).nullish(),
+  projector_info: z.record(z.string(), z.unknown()).nullish(),
+  tensors: z.array(z.unknown()).nullish(),
+  capabilities: z.array(z.string()).nullish(),
+})
+type Shown = z.infer<typeof Shown>
+
+/**
+ * Dialects that any Ollama speaks, and one of 0.14 or later. Its `/v1/responses` is not good enough to pass untouched:
+ * docs/decisions/2026-11-21-responses-through-chat.md.
+ */
+const SPEAKS: readonly DialectId[] = ['ollama.chat', 'ollama.generate', 'ollama.embed', 'ollama.embeddings', 'openai.chat', 'openai.completions', 'openai.embeddings']
+const WITH_MESSAGES: readonly DialectId[] = [...SPEAKS, 'anthropic.messages']
+
+/** Whether a version is one that has `/v1/messages`; one that was built by hand may call itself 0.0.0. */
+const isSince014 = (version: string): boolean => {
+  const [, major, minor] = /^v?(\d+)\.(\d+)\./.exec(version) ?? []
+  return Number(major) > 0 || Number(minor) >= 14
+}
+
 /** Families that Ollama runs one at a time whatever `OLLAMA_NUM_PARALLEL` says (its scheduler, v0.33). */
 const oneAtATime = /^(mllama|qwen3vl(moe)?|qwen35(moe)?|qwen3next|lfm2(moe)?|nemotron_h.*)$/
 
@@ -62,6 +93,7 @@ const FOR_EVER_MS = 50 * 365 * 86_400_000
 export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions): Engine => {
   const { id, url } = address
   const http = engineHttp(address)
+  let hasMessages = false
 
   const ask = async <T>(path: string, schema: z.ZodType<T>, signal: AbortSignal): Promise<T> => {
     const { status, json } = await http.get(path, signal)
@@ -75,13 +107,16 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
     id,
     url,
     kind: 'ollama',
-    speaks: ['ollama.chat', 'ollama.generate', 'openai.chat'],
+    get speaks() {
+      return hasMessages ? WITH_MESSAGES : SPEAKS
+    },
     async look(signal): Promise<EngineView> {
       const [{ version }, tags, ps] = await Promise.all([
         ask('/api/version', Version, signal),
         ask('/api/tags', Tags, signal),
         ask('/api/ps', Ps, signal),
       ])
+      hasMessages = isSince014(version)
       const held = onePerName((tags.models ?? []).filter((tag) => !tag.remote_model && !tag.remote_host).map(heldModel))
       const known = new Set(held.map(({ model }) => model))
       const loaded = onePerName((ps.models ?? []).map(loadedModel)).filter(({ model }) => known.has(model))
@@ -95,10 +130,35 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
         maxLoaded,
       }
     },
+    async describe({ engineName }, signal): Promise<ModelDescription | undefined> {
+      const { status, json } = await http.ask('/api/show', { model: engineName }, signal)
+      // Removed since it was listed.
+      if (status === 404) return undefined
+      if (status !== 200) throw new BrokerError('engine_failed', `engine ${id} answered POST /api/show with status ${status}`)
+      const parsed = Shown.safeParse(json)
+      if (!parsed.success) throw new BrokerError('engine_failed', `engine ${id} does not answer POST /api/show as Ollama does`)
+      return descriptionOf(parsed.data)
+    },
     post: http.post,
     close: http.close,
   }
 }
+
+const descriptionOf = ({ model_info: modelInfo, projector_info: projectorInfo, ...shown }: Shown): ModelDescription => ({
+  modelInfo: modelInfo ?? {},
+  ...present('projectorInfo', projectorInfo),
+  ...present('capabilities', shown.capabilities),
+  ...present('parameters', shown.parameters),
+  ...present('template', shown.template),
+  ...present('system', shown.system),
+  ...present('license', shown.license),
+  ...present('modelfile', shown.modelfile),
+  ...present('renderer', shown.renderer),
+  ...present('parser', shown.parser),
+  ...present('requires', shown.requires),
+  ...present('messages', shown.messages),
+  ...present('tensors', shown.tensors),
+})
 
 const heldModel = (tag: Tag): HeldModel | undefined => {
   const model = canonicalName(tag.name)

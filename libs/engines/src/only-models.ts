@@ -6,6 +6,10 @@ export const onlyModels = (engine: Engine, models: readonly ModelName[]): Engine
   const allowed = new Set(models)
   return {
     ...engine,
+    // It may learn another dialect with its first look.
+    get speaks() {
+      return engine.speaks
+    },
     async look(signal) {
       const view = await engine.look(signal)
       // What else it has in memory stays listed: it takes its place there all the same.

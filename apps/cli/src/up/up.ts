@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Role } from '@drover/broker/roles'
@@ -107,6 +108,8 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     ...(sources.drainLimit === '--drain-limit' && { DROVER_DRAIN_LIMIT: `${values.drainLimit}ms` }),
     DROVER_LOG_LEVEL: values.logLevel,
     DROVER_LOG_FORMAT: 'json',
+    // A worker that was killed has ended when the next one starts: its node's name is free at once.
+    DROVER_SUPERVISOR: randomBytes(12).toString('base64url'),
   })
   const own = values.worker ? ownModels(values, data, env['PATH'] ?? '') : undefined
   const config = argv.flatMap((word, at) => (word === '--config' ? [word, argv[at + 1] ?? ''] : word.startsWith('--config=') ? [word] : []))

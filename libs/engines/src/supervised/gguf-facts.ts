@@ -1,5 +1,7 @@
 import type { GGUFParseOutput } from '@huggingface/gguf'
 
+export type Pooling = 'mean' | 'cls' | 'last' | 'rank'
+
 /** What the header of one GGUF file says. */
 export interface GgufFacts {
   architecture: string
@@ -17,9 +19,13 @@ export interface GgufFacts {
   /** Tokens of its vocabulary. */
   vocabulary: number
   /** What the chat template makes use of; absent: there is none. */
-  template?: { tools: boolean; thinking: boolean }
+  template?: { text: string; tools: boolean; thinking: boolean }
+  /** The header's entries but its name and template, as Ollama shows them: of an array of more than five items nothing. */
+  metadata: Record<string, unknown>
   /** It makes vectors, not text. */
   embedding: boolean
+  /** How it makes one vector of those of all tokens, where it says; `rank`: it makes a score. */
+  pooling?: Pooling
   /** Bytes that the file has when it is whole. */
   wholeBytes: number
 }
@@ -38,6 +44,14 @@ const KV_BYTES_PER_NUMBER = 2
 
 /** Architectures that only make vectors. */
 const ENCODERS = /bert|^t5encoder$|^gemma-embedding$/
+
+/** By the numbers of `llama_pooling_type` (llama.h). */
+const POOLINGS: Readonly<Record<number, Pooling>> = { 1: 'mean', 2: 'cls', 3: 'last', 4: 'rank' }
+
+const pooledBy = (type: number | undefined): { pooling?: Pooling } => {
+  const pooling = type === undefined ? undefined : POOLINGS[type]
+  return pooling === undefined ? {} : { pooling }
+}
 
 /** The facts of a header. `fileTypes` gives a file type's name by its number. */
 export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fileTypes: Readonly<Record<number, string>>): GgufFacts => {
@@ -74,8 +88,10 @@ export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fil
     heads: mostHeads,
     kvBytesPerToken: kvHeads.reduce((sum, count) => sum + count * numbersPerHead * KV_BYTES_PER_NUMBER, 0),
     vocabulary: number('vocab_size') ?? (Array.isArray(tokens) ? tokens.length : 0),
-    ...(template === undefined ? {} : { template: { tools: /\btools\b/.test(template), thinking: /<think>|enable_thinking/.test(template) } }),
+    ...(template === undefined ? {} : { template: { text: template, tools: /\btools\b/.test(template), thinking: /<think>|enable_thinking/.test(template) } }),
+    metadata: Object.fromEntries(Object.entries(metadata).filter(([key]) => !NOT_SHOWN.has(key)).map(([key, value]) => [key, shown(value)])),
     embedding: ENCODERS.test(architecture) || number('pooling_type') !== undefined,
+    ...pooledBy(number('pooling_type')),
     // The first part of several may hold no weights, and then nothing follows its header.
     wholeBytes: end === 0 ? 0 : Number(tensorDataOffset) + end,
   }
@@ -83,6 +99,13 @@ export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fil
 
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined)
 const numberOf = (value: unknown): number | undefined => (typeof value === 'number' || typeof value === 'bigint' ? Number(value) : undefined)
+
+const NOT_SHOWN = new Set(['general.name', 'tokenizer.chat_template', 'version', 'tensor_count', 'kv_count'])
+const SHOWN_ITEMS = 5
+
+/** As JSON can say it. */
+const shown = (value: unknown): unknown =>
+  Array.isArray(value) ? (value.length > SHOWN_ITEMS ? [] : value.map(shown)) : typeof value === 'bigint' ? Number(value) : value
 
 /** A count that is the same for all layers, or told for each. */
 const perLayer = (value: unknown, layers: number): number[] =>

@@ -37,6 +37,16 @@ test('the header tells what a model is and what it takes', async () => {
   if (model) expect(memoryNeeded(model, { slots: 2, ctx: 1_024 }) - memoryNeeded(model, { slots: 1, ctx: 1_024 })).toBe(4_608 * 1_024)
 })
 
+test('the header’s entries are kept as they can be shown', async () => {
+  const { read, at } = await folder()
+  await copyFile(SMALL, at('small.gguf'))
+  const [model] = await read()
+  expect(model?.facts.metadata).toMatchObject({ 'general.architecture': 'llama', 'llama.context_length': 1_024, 'llama.block_count': 6, 'tokenizer.ggml.tokens': [] })
+  expect(model?.facts.template?.text).toContain('<|im_start|>')
+  expect(Object.keys(model?.facts.metadata ?? {})).not.toContain('tokenizer.chat_template')
+  expect(JSON.stringify(model?.facts.metadata).length).toBeLessThan(8_000)
+})
+
 test('what is cut off, no GGUF or in parts is left out with one reason each, until it is whole', async () => {
   const { read, leftOut, at } = await folder()
   const bytes = await readFile(SMALL)

@@ -6,7 +6,7 @@ import type { ModelFile } from './model-files.ts'
 import { residency, type ResidencyEvent, type ResidencyOptions } from './residency.ts'
 import type { RunningServer } from './server-process.ts'
 
-const facts = { architecture: 'llama', parameters: 1, layers: 1, heads: 1, kvBytesPerToken: 1, vocabulary: 1, embedding: false, wholeBytes: 1 }
+const facts = { architecture: 'llama', parameters: 1, layers: 1, heads: 1, kvBytesPerToken: 1, vocabulary: 1, metadata: {}, embedding: false, wholeBytes: 1 }
 /** A model whose file is as large as its need. */
 const file = (model: string, size = 60): ModelFile => ({ model: model as ModelName, path: `/${model}`, size, modifiedAt: '', facts, stamp: model })
 

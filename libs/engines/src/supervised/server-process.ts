@@ -11,6 +11,7 @@ import { BrokerError } from '@drover/core'
 import type { Engine } from '../engine.ts'
 import { engineHttp } from '../http.ts'
 import { llamaServer } from '../llama-server.ts'
+import { batchOf } from './memory.ts'
 import type { ModelFile } from './model-files.ts'
 
 export interface ServerSettings {
@@ -146,8 +147,14 @@ const argumentsFor = ({ model, path, facts }: ModelFile, { slots, ctx, gpuLayers
   // Its cache of idle prompts would take up to 8 GB that nobody has counted.
   '--cache-ram', '0',
   ...(gpuLayers === undefined ? [] : ['-ngl', String(gpuLayers)]),
-  ...(facts.embedding ? ['--embeddings'] : []),
+  ...(facts.embedding ? embeddingArguments(facts, ctx) : []),
 ]
+
+/** A text is embedded in one batch. One whose model does not say how its vectors become one would get none at all. */
+const embeddingArguments = (facts: ModelFile['facts'], ctx: number): string[] => {
+  const batch = String(batchOf(facts, ctx))
+  return [...(facts.pooling === 'rank' ? ['--reranking'] : ['--embeddings', '--pooling', facts.pooling ?? 'mean']), '-b', batch, '-ub', batch]
+}
 
 /** Resolves when it is ready. Rejects only by the signal. */
 const answers = async (address: { id: string; url: string }, signal: AbortSignal): Promise<undefined> => {

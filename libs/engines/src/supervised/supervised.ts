@@ -1,7 +1,8 @@
 import { BrokerError } from '@drover/core'
-import type { HeldModel } from '@drover/core'
+import type { HeldModel, ModelDescription } from '@drover/core'
 import type { AnswerSink, Engine, EngineCall, EngineView } from '../engine.ts'
 import { derivedDigest, parameterSize } from '../model-file.ts'
+import { parameterLines } from '../parameter-lines.ts'
 import { memoryNeeded } from './memory.ts'
 import { ggufFilesIn, modelFiles } from './model-files.ts'
 import type { ModelFile } from './model-files.ts'
@@ -63,7 +64,7 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
     id: 'llama.cpp',
     url: `file://${folder ?? spare?.file ?? ''}`,
     kind: 'llama-server',
-    speaks: ['openai.chat'],
+    speaks: ['openai.chat', 'openai.completions', 'openai.embeddings', 'llama.rerank', 'llama.tokenize', 'llama.detokenize', 'anthropic.messages', 'anthropic.count_tokens'],
     async look(signal): Promise<EngineView> {
       const found = await orAborted(inFolder(), signal)
       files = found.length === 0 && spareModels && spare?.wanted() ? await orAborted(spareModels(), signal) : found
@@ -93,6 +94,10 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
         maxLoaded: Math.max(1, files.length),
       }
     },
+    async describe({ model }): Promise<ModelDescription | undefined> {
+      const file = fileOf(model)
+      return file && descriptionOf(file, ctxOf(file))
+    },
     admits: memoryOf.admits,
     post({ model, path, body }, sink) {
       const file = fileOf(model ?? '')
@@ -107,10 +112,17 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
 }
 
 /** In Ollama's words, and `no-template` for a model that was not made for conversations. */
-const capabilitiesOf = ({ embedding, template }: ModelFile['facts']): string[] =>
+const capabilitiesOf = ({ embedding, pooling, template }: ModelFile['facts']): string[] =>
   embedding
-    ? ['embedding']
+    ? [pooling === 'rank' ? 'rerank' : 'embedding']
     : ['completion', ...(template ? [] : ['no-template']), ...(template?.tools ? ['tools'] : []), ...(template?.thinking ? ['thinking'] : [])]
+
+const descriptionOf = ({ facts }: ModelFile, ctx: number): ModelDescription => ({
+  capabilities: capabilitiesOf(facts),
+  modelInfo: { ...facts.metadata, 'general.parameter_count': facts.parameters },
+  parameters: parameterLines({ num_ctx: ctx }),
+  ...(facts.template && { template: facts.template.text }),
+})
 
 /** The digest is over what the header tells, so that the same file on two nodes has the same one. */
 const heldModel = ({ model, size, modifiedAt, facts }: ModelFile): HeldModel => {
