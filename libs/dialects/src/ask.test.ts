@@ -219,3 +219,29 @@ test('an engine that speaks nothing useful is refused', () => {
   const engine = { ...engines.llama, speaks: [] }
   expect(() => ask('ollama.chat', { engine })).toThrow(expect.objectContaining({ code: 'engine_refused' }))
 })
+
+test('tools that must not be called are not shown to an Ollama with /v1 either; llama-server knows what is meant', () => {
+  const body = { tools: TOOLS, tool_choice: 'none' }
+  expect(asked('openai.chat', { body }).body).not.toHaveProperty('tools')
+  expect(asked('openai.chat', { engine: engines.llama, body }).body).toMatchObject(body)
+  expect(asked('openai.chat', { body: { tools: TOOLS, tool_choice: 'auto' } }).body).toMatchObject({ tools: TOOLS })
+})
+
+test('a grammar is for llama-server: an Ollama would pass over it in silence', () => {
+  const body = { grammar: 'root ::= "a"' }
+  expect(asked('openai.chat', { engine: engines.llama, body }).body).toMatchObject(body)
+  for (const engine of [engines.ollama, engines.native])
+    expect(() => ask('openai.chat', { engine, body })).toThrow(
+      expect.objectContaining({ code: 'engine_refused', status: 400, message: 'registry.ollama.ai/library/asked:latest does not support grammar' }),
+    )
+})
+
+test('sampling settings that a client leaves open are left open in every dialect', () => {
+  for (const engine of Object.values(engines))
+    for (const dialect of ['ollama.chat', 'ollama.generate', 'openai.chat'] as const) {
+      const { body } = asked(dialect, { engine })
+      expect(body).not.toHaveProperty('temperature')
+      expect(body).not.toHaveProperty('top_p')
+      expect(body).not.toHaveProperty('options')
+    }
+})

@@ -1,7 +1,6 @@
-import { DialectId } from '@drover/core'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { answer, ask, engines, heard, told, type Script } from './testing/conversation.ts'
+import { answer, ask, engines, heard, SPOKEN, told, type Script } from './testing/conversation.ts'
 
 const word = fc.string({ unit: 'binary', maxLength: 6 }).filter((text) => text.isWellFormed())
 
@@ -29,7 +28,7 @@ const split = (text: string, places: number[]) => {
 }
 
 /** Every dialect on every engine, with the format in which that engine answers it. */
-const pairs = DialectId.options.flatMap((dialect) => [
+const pairs = SPOKEN.flatMap((dialect) => [
   { dialect, name: 'an Ollama', engine: engines.ollama, format: dialect },
   { dialect, name: 'llama-server', engine: engines.llama, format: 'openai.chat' as const },
   { dialect, name: 'an Ollama without /v1', engine: engines.native, format: dialect === 'openai.chat' ? ('ollama.chat' as const) : dialect },

@@ -43,6 +43,8 @@ export interface Delta {
   logprobs?: TokenLogprob[]
   finish?: Finish
   usage?: Usage
+  /** How many of the prompt's tokens the engine had in its cache, where it tells. */
+  cachedTokens?: number
   timings?: Timings
 }
 
@@ -58,11 +60,23 @@ export interface EventReader {
   see(data: string): JsonObject | undefined
   /** What an event that `see` let through says. */
   read(event: JsonObject): Delta[]
+  /** One body instead of events, for formats that some engine answers so. */
+  seeBody?(text: string): JsonObject
 }
 
 /** Writes one answer as a stream of whole events. */
 export interface EventWriter {
+  /** Takes over what an event of the engine's, in the client's own dialect, says of who answers. */
+  identify?(event: JsonObject): void
   write(delta: Delta): string
   /** Everything that only a well-ended answer has, the end event included. */
+  end(): string
+}
+
+/** Writes one answer as one body. */
+export interface BodyWriter {
+  /** `event` is what the deltas were read from, where the engine speaks the client's dialect. */
+  take(deltas: Delta[], event: JsonObject | undefined): void
+  /** The engine has ended well. */
   end(): string
 }

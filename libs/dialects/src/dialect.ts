@@ -1,4 +1,5 @@
 import type { BrokerError, DialectId, EngineKind, Usage } from '@drover/core'
+import type { Schema } from './fields.ts'
 
 /** A client's request, checked and cut down to what the dialect knows. */
 export interface ParsedRequest {
@@ -11,6 +12,20 @@ export interface ParsedRequest {
   ignored: string[]
   /** Slots that the request takes at once: `n`. */
   slots: number
+  /** The only kind of engine that can answer this request, where the dialect leaves it open. */
+  engine?: EngineKind
+  /** Inputs that can be answered apart from each other; absent: the request is one. */
+  inputs?: Inputs
+}
+
+/** A request over many inputs, which several requests over some of them each can answer together. */
+export interface Inputs {
+  /** What each input costs an engine, roughly, in characters. */
+  weights: readonly number[]
+  /** The body of a request over the inputs from `from` to before `to`. */
+  part(from: number, to: number): Record<string, unknown>
+  /** The answers to parts, in the order of their inputs, as one; `totalMs` is how long all took together. */
+  join(parts: readonly string[], totalMs: number): string
 }
 
 /** A finished HTTP answer. */
@@ -28,6 +43,14 @@ export interface Dialect {
   id: DialectId
   /** The route on the gateway, and the endpoint of an engine that speaks this dialect. */
   path: string
+  /** Further routes on the gateway. */
+  aliases?: readonly string[]
+  /** The only kind of engine that can answer it; absent: any. */
+  engine?: EngineKind
+  /** What its servers say of a model that is not there, if not `model '<asked>' not found`. */
+  notFound?(asked: string): string
+  /** JSON Schema of a request body: whatever it lets through is read, but for what one field says of another. */
+  schema: Schema
   /** Content type of a streamed answer. */
   streamType: string
   /** Content type of an answer that is one body. */
@@ -37,10 +60,13 @@ export interface Dialect {
    * @throws BrokerError `bad_request`, worded and with the status that this API's own servers use; `model_not_found` likewise.
    */
   parse(text: string): ParsedRequest
-  /** An error as the whole answer, before anything was sent. Uses `error.body` where the engine gave one in this dialect. */
-  refuse(error: BrokerError): Answer
+  /**
+   * An error as the whole answer, before anything was sent. Uses `error.body` where the engine gave one in this dialect. An API that
+   * names the request in its errors does so by `requestId`.
+   */
+  refuse(error: BrokerError, requestId?: string): Answer
   /** An error as the last event of a stream that has begun. Never an end event. */
-  errorEvent(error: BrokerError): string
+  errorEvent(error: BrokerError, requestId?: string): string
   /** An event that real clients accept and that says nothing, sent while a job waits. `createdAt` is epoch ms. */
   keepAlive(context: { model: string; createdAt: number }): string
 }

@@ -50,13 +50,20 @@ export class LineCutter implements EventCutter {
 
 /**
  * Server-sent events: lines up to an empty one; `data:` lines are joined, comments and other fields skipped. An event whose
- * text is exactly one `data:` line passes as it came, any other one is written anew as that.
+ * text is exactly one `data:` line passes as it came, any other one is written anew as that. `keepTypes`: an `event:` line before
+ * the data is part of the event.
  */
 export class SseCutter implements EventCutter {
   #rest = ''
   #data: string | undefined
   #plain = true
   #raw = ''
+  #type = ''
+  readonly #keepTypes: boolean
+
+  constructor(keepTypes = false) {
+    this.#keepTypes = keepTypes
+  }
 
   push(text: string, take: TakeEvent): void {
     if (!text.includes('\n')) {
@@ -87,9 +94,11 @@ export class SseCutter implements EventCutter {
     } else if (line === '\n' || line === '\r\n') {
       const data = this.#data
       // JSON text holds no line break, so what was joined from several lines may go as one.
-      if (data !== undefined) take(this.#plain ? this.#raw + line : `data: ${data.replaceAll('\n', ' ')}\n\n`, data)
+      if (data !== undefined) take(this.#type + (this.#plain ? this.#raw + line : `data: ${data.replaceAll('\n', ' ')}\n\n`), data)
       this.#data = undefined
+      this.#type = ''
       this.#plain = true
-    } else if (this.#data !== undefined) this.#plain = false
+    } else if (this.#keepTypes && this.#data === undefined && line.startsWith('event:')) this.#type = line
+    else if (this.#data !== undefined) this.#plain = false
   }
 }

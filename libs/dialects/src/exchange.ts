@@ -1,34 +1,45 @@
-import { BrokerError } from '@drover/core'
+import type { DialectId } from '@drover/core'
+import { countTokensExchange } from './count-tokens.ts'
 import type { Exchange, ExchangeRequest } from './dialect.ts'
-import { JSON_TYPE } from './engine-side.ts'
+import { embedExchange, legacyEmbeddingsExchange, openAiEmbeddingsExchange } from './embeddings-exchange.ts'
+import { detokenizeExchange, rerankExchange, tokenizeExchange } from './llama-own.ts'
 import { loadBody } from './ollama-events.ts'
 import { loadRequest } from './ollama-request.ts'
 import { rewritten } from './rewritten.ts'
-import { routeOf } from './route.ts'
+import { isNative, routeOf, type EngineFormat, type GenerationRequest } from './route.ts'
 import { untouchedStream } from './untouched.ts'
+import { withoutCall } from './whole-call.ts'
 
-/** The answer to a load or unload on an engine that has its one model in memory all the time. */
-const alreadyLoaded = (body: string): Exchange => ({
-  call: undefined,
-  contentType: JSON_TYPE,
-  usage: undefined,
-  ended: true,
-  push: () => '',
-  finish: () => body,
-  refusal: (status) => new BrokerError('internal', `no engine was called, yet one answered with status ${status}`),
-})
+const generation = (request: GenerationRequest): Exchange => {
+  const { dialect, body, engine, stream } = request
+  const kind = dialect === 'ollama.chat' ? 'chat' : 'generate'
+  const load = isNative(dialect) ? loadRequest(kind, body) : undefined
+  // Such an engine has its one model in memory all the time.
+  if (load && !engine.speaks.includes(dialect)) return withoutCall(loadBody(kind, request, load))
+  const route = routeOf(request)
+  if (stream && !load && route.streamed && route.format === dialect) return untouchedStream(request, route)
+  // The answer to a load is one object, whatever the client said about streams.
+  return rewritten(request, route, stream && !load)
+}
+
+/** Dialects whose answer is one body that the engine makes in one call. */
+const whole: Record<Exclude<DialectId, EngineFormat>, (request: ExchangeRequest) => Exchange> = {
+  'ollama.embed': embedExchange,
+  'ollama.embeddings': legacyEmbeddingsExchange,
+  'openai.embeddings': openAiEmbeddingsExchange,
+  'anthropic.count_tokens': countTokensExchange,
+  'llama.rerank': rerankExchange,
+  'llama.tokenize': tokenizeExchange,
+  'llama.detokenize': detokenizeExchange,
+}
+
+const isGeneration = (request: ExchangeRequest): request is GenerationRequest => !(request.dialect in whole)
 
 /**
  * One call of an engine that answers a client's request.
  * @throws BrokerError `engine_refused` for a request that this engine cannot be asked
  */
 export const exchange = (request: ExchangeRequest): Exchange => {
-  const { dialect, body, engine, stream } = request
-  const kind = dialect === 'ollama.chat' ? 'chat' : 'generate'
-  const load = dialect === 'openai.chat' ? undefined : loadRequest(kind, body)
-  if (load && !engine.speaks.includes(dialect)) return alreadyLoaded(loadBody(kind, request, load))
-  const route = routeOf(request)
-  if (stream && !load && route.streamed && route.format === dialect) return untouchedStream(request, route)
-  // The answer to a load is one object, whatever the client said about streams.
-  return rewritten(request, route, stream && !load)
+  if (isGeneration(request)) return generation(request)
+  return whole[request.dialect as keyof typeof whole](request)
 }

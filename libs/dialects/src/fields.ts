@@ -11,8 +11,24 @@ export interface Place {
 /** What one request has dropped so far. */
 export type Ignored = Set<string>
 
-/** Returns the value as it may go on, or throws `bad_request`. */
-export type Check = (value: unknown, place: Place, ignored: Ignored) => unknown
+/** A JSON Schema, as OpenAPI 3.1 has it. */
+export type Schema = JsonObject
+
+/** Returns the value as it may go on, or throws `bad_request`. `schema` tells users the same. */
+export interface Check {
+  (value: unknown, place: Place, ignored: Ignored): unknown
+  schema?: Schema
+}
+
+/** A check with the schema of what it lets through. What the check says of itself stays where `schema` does not say otherwise. */
+export const described = (schema: Schema, check: Check): Check => {
+  // One like `text` stands in many places, so it is left as it is.
+  const own: Check = check.schema ? (value, place, ignored) => check(value, place, ignored) : check
+  return Object.assign(own, { schema: { ...check.schema, ...schema } })
+}
+
+/** `{}`, which is any value, for a check that does not say. */
+export const schemaOf = ({ schema }: Check): Schema => schema ?? {}
 
 /** Names of dropped fields go into a header: few, short and plain. */
 const IGNORED_NAMES = 20
@@ -31,48 +47,52 @@ export const kindOf = (value: unknown): string =>
 const wrongType = (value: unknown, { struct, field }: Place, type: string, kind = kindOf(value)) =>
   badRequest(`json: cannot unmarshal ${kind} into Go ${field ? `struct field ${struct}.${field}` : 'value'} of type ${type}`)
 
-export const text: Check = (value, place) => {
+export const text: Check = described({ type: 'string' }, (value, place) => {
   if (typeof value !== 'string') throw wrongType(value, place, 'string')
   return value
-}
+})
 
-export const lowerCase: Check = (value, place) => {
+export const lowerCase: Check = described({ type: 'string', description: 'Upper or lower case.' }, (value, place) => {
   if (typeof value !== 'string') throw wrongType(value, place, 'string')
   return value.toLowerCase()
-}
+})
 
-export const flag: Check = (value, place) => {
+export const flag: Check = described({ type: 'boolean' }, (value, place) => {
   if (typeof value !== 'boolean') throw wrongType(value, place, 'bool')
   return value
-}
+})
 
 const inRange = (value: number, path: string, min: number, max: number): number => {
   if (value < min || value > max) throw badRequest(`${path} must be between ${min} and ${max}`)
   return value
 }
 
-export const int = (min: number, max: number): Check => (value, place) => {
-  if (typeof value !== 'number') throw wrongType(value, place, 'int')
-  if (!Number.isSafeInteger(value)) throw wrongType(value, place, 'int', `number ${value}`)
-  return inRange(value, place.path, min, max)
-}
+export const int = (min: number, max: number): Check =>
+  described({ type: 'integer', minimum: min, maximum: max }, (value, place) => {
+    if (typeof value !== 'number') throw wrongType(value, place, 'int')
+    if (!Number.isSafeInteger(value)) throw wrongType(value, place, 'int', `number ${value}`)
+    return inRange(value, place.path, min, max)
+  })
 
-export const float = (min: number, max: number): Check => (value, place) => {
-  if (typeof value !== 'number') throw wrongType(value, place, 'float64')
-  if (!Number.isFinite(value)) throw wrongType(value, place, 'float64', `number ${value}`)
-  return inRange(value, place.path, min, max)
-}
+export const float = (min: number, max: number): Check =>
+  described({ type: 'number', minimum: min, maximum: max }, (value, place) => {
+    if (typeof value !== 'number') throw wrongType(value, place, 'float64')
+    if (!Number.isFinite(value)) throw wrongType(value, place, 'float64', `number ${value}`)
+    return inRange(value, place.path, min, max)
+  })
 
-export const list = (item: Check, most: number, type: string): Check => (value, place, ignored) => {
-  if (!Array.isArray(value)) throw wrongType(value, place, type)
-  if (value.length > most) throw badRequest(`${place.path} has ${value.length} items, at most ${most} are allowed`)
-  return value.map((one) => item(one, place, ignored))
-}
+export const list = (item: Check, most: number, type: string): Check =>
+  described({ type: 'array', items: schemaOf(item), maxItems: most }, (value, place, ignored) => {
+    if (!Array.isArray(value)) throw wrongType(value, place, type)
+    if (value.length > most) throw badRequest(`${place.path} has ${value.length} items, at most ${most} are allowed`)
+    return value.map((one) => item(one, place, ignored))
+  })
 
 /** The known fields of an object; `foldCase` matches names as Go does. `null` is absent, anything unknown is dropped and named. */
 export const struct = (struct: string, fields: Record<string, Check>, { foldCase = false, type = struct } = {}): Check => {
   const names = new Map(Object.keys(fields).map((name) => [name, name]))
-  return (value, place, ignored) => {
+  const properties = Object.fromEntries(Object.entries(fields).map(([name, check]) => [name, schemaOf(check)]))
+  return described({ type: 'object', properties }, (value, place, ignored) => {
     if (!isObject(value)) throw wrongType(value, place, type)
     const known: JsonObject = {}
     const prefix = place.path ? `${place.path}.` : ''
@@ -83,19 +103,37 @@ export const struct = (struct: string, fields: Record<string, Check>, { foldCase
       else if (inner !== null) known[name] = check(inner, { struct, field: name, path: prefix + name }, ignored)
     }
     return known
-  }
+  })
 }
 
 /** A JSON object that goes on as it is: a schema, arguments. */
-export const anyObject = (type: string): Check => (value, place) => {
-  if (!isObject(value)) throw wrongType(value, place, type)
-  return value
+export const anyObject = (type: string): Check =>
+  described({ type: 'object' }, (value, place) => {
+    if (!isObject(value)) throw wrongType(value, place, type)
+    return value
+  })
+
+const TOOL: Schema = {
+  type: 'object',
+  required: ['function'],
+  properties: {
+    type: { type: 'string', examples: ['function'] },
+    function: {
+      type: 'object',
+      required: ['name'],
+      properties: {
+        name: { type: 'string', minLength: 1, maxLength: 256 },
+        description: { type: 'string' },
+        parameters: { type: 'object', description: 'A JSON Schema of its arguments.' },
+      },
+    },
+  },
 }
 
 /** Tool definitions go on as they are; only what every engine relies on is checked. Both APIs write them alike. */
 export const tools = (type: string): Check =>
   list(
-    (tool, place) => {
+    described(TOOL, (tool, place) => {
       if (!isObject(tool)) throw wrongType(tool, place, type)
       const called = tool['function']
       if (!isObject(called)) throw badRequest('tools: each tool needs a function')
@@ -104,7 +142,7 @@ export const tools = (type: string): Check =>
       const parameters = called['parameters'] ?? undefined
       if (parameters !== undefined && !isObject(parameters)) throw badRequest('tools: parameters must be a JSON Schema object')
       return tool
-    },
+    }),
     1_000,
     `[]${type}`,
   )

@@ -1,17 +1,29 @@
 import type { DialectId } from '@drover/core'
 import type { Dialect } from './dialect.ts'
-import { ollamaChat, ollamaGenerate } from './ollama.ts'
-import { openAiChat } from './openai-chat.ts'
+import { anthropicCountTokens, anthropicMessages } from './anthropic.ts'
+import { ollamaChat, ollamaEmbed, ollamaEmbeddings, ollamaGenerate } from './ollama.ts'
+import { llamaDetokenize, llamaRerank, llamaTokenize, openAiChat, openAiCompletions, openAiEmbeddings, openAiResponses } from './openai.ts'
 
-export type { Answer, Dialect, Exchange, ExchangeRequest, ParsedRequest } from './dialect.ts'
+export type { Answer, Dialect, Exchange, ExchangeRequest, Inputs, ParsedRequest } from './dialect.ts'
 export { goDuration } from './duration.ts'
 export { exchange } from './exchange.ts'
+export { isBlobDigest, managementFields, managementNotFound, parseManagement, type ManagementCall, type ManagementRequest } from './management.ts'
 
 /** Every API format that Drover knows. */
 export const dialects: Record<DialectId, Dialect> = {
   'ollama.chat': ollamaChat,
   'ollama.generate': ollamaGenerate,
+  'ollama.embed': ollamaEmbed,
+  'ollama.embeddings': ollamaEmbeddings,
   'openai.chat': openAiChat,
+  'openai.completions': openAiCompletions,
+  'openai.embeddings': openAiEmbeddings,
+  'openai.responses': openAiResponses,
+  'anthropic.messages': anthropicMessages,
+  'anthropic.count_tokens': anthropicCountTokens,
+  'llama.rerank': llamaRerank,
+  'llama.tokenize': llamaTokenize,
+  'llama.detokenize': llamaDetokenize,
 }
 
 /** The dialect of a route on the gateway. */

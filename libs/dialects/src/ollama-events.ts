@@ -1,6 +1,6 @@
 import type { Usage } from '@drover/core'
-import type { Collected } from './collect.ts'
-import { isFilled, isObject, type Delta, type EventReader, type EventWriter, type JsonObject } from './delta.ts'
+import { Collected } from './collect.ts'
+import { isFilled, isObject, type BodyWriter, type Delta, type EventReader, type EventWriter, type JsonObject } from './delta.ts'
 import type { TokenLogprob, ToolPiece } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { logprobsOf, protocol, readEvent, timeOf, usageOf } from './engine-event.ts'
@@ -149,24 +149,34 @@ export class OllamaWriter implements EventWriter {
   }
 }
 
-/** The whole answer as one native body. `last` is the engine's own last event where it speaks this dialect: its fields are kept. */
-export const ollamaBody = (kind: OllamaKind, request: ExchangeRequest, answer: Collected, last?: JsonObject): string => {
-  const { text, thinking, tools, logprobs, finish } = answer.choice(0)
-  const { usage, timings } = answer
-  const body: JsonObject = {
-    model: request.asked,
-    created_at: time(request.createdAt + totalMs(timings)),
-    ...said(kind, text, thinking, tools.whole(finish ?? 'stop')),
-    done: true,
-    done_reason: finish === 'length' ? 'length' : 'stop',
-    ...(last ? {} : metrics(usage, timings)),
+/** The whole answer as one native body. Where the engine speaks this dialect, the fields of its own last event are kept. */
+export const ollamaBody = (kind: OllamaKind, request: ExchangeRequest): BodyWriter => {
+  const answer = new Collected(request.id)
+  let last: JsonObject | undefined
+  return {
+    take(deltas, event) {
+      for (const delta of deltas) answer.add(delta)
+      last = event
+    },
+    end() {
+      const { text, thinking, tools, logprobs, finish } = answer.choice(0)
+      const { usage, timings } = answer
+      const body: JsonObject = {
+        model: request.asked,
+        created_at: time(request.createdAt + totalMs(timings)),
+        ...said(kind, text, thinking, tools.whole(finish ?? 'stop')),
+        done: true,
+        done_reason: finish === 'length' ? 'length' : 'stop',
+        ...(last ? {} : metrics(usage, timings)),
+      }
+      if (last) {
+        const { message: _message, response: _response, thinking: _thinking, tool_calls: _calls, logprobs: _logprobs, ...kept } = last
+        Object.assign(body, kept, { model: request.asked })
+      }
+      if (logprobs.length > 0) body['logprobs'] = last ? logprobs : trimmed(logprobs, asked(request))
+      return JSON.stringify(body)
+    },
   }
-  if (last) {
-    const { message: _message, response: _response, thinking: _thinking, tool_calls: _calls, logprobs: _logprobs, ...kept } = last
-    Object.assign(body, kept, { model: request.asked })
-  }
-  if (logprobs.length > 0) body['logprobs'] = last ? logprobs : trimmed(logprobs, asked(request))
-  return JSON.stringify(body)
 }
 
 /** The answer to a request that only loads or unloads a model. */

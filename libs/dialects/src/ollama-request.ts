@@ -2,8 +2,8 @@ import { BrokerError, canonicalName } from '@drover/core'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ParsedRequest } from './dialect.ts'
 import { goDuration } from './duration.ts'
-import { anyObject, badRequest, flag, ignore, int, list, lowerCase, struct, text, tools, top } from './fields.ts'
-import type { Check, Ignored } from './fields.ts'
+import { anyObject, badRequest, described, flag, ignore, int, list, lowerCase, schemaOf, struct, text, tools, top } from './fields.ts'
+import type { Check, Ignored, Schema } from './fields.ts'
 import { base64Image } from './images.ts'
 import { readJsonBody } from './json-body.ts'
 
@@ -39,6 +39,19 @@ const OPTIONS: Record<string, OptionRule> = {
   draft_num_predict: { type: 'integer', min: -1, max: INT32 },
 }
 
+const STOPS: Schema = { type: 'array', items: { type: 'string' }, maxItems: 64 }
+
+const schemaOfOption = ({ type, min, max }: OptionRule): Schema => {
+  if (type === 'array') return STOPS
+  if (type === 'boolean') return { type }
+  return { type: type === 'integer' ? type : 'number', minimum: min, maximum: max }
+}
+
+const OPTIONS_SCHEMA: Schema = {
+  type: 'object',
+  properties: Object.fromEntries(Object.entries(OPTIONS).map(([name, rule]) => [name, schemaOfOption(rule)])),
+}
+
 /** Wrong types of options are status 500 in Ollama; out of range is ours, and 400. */
 const option = (name: string, { type, min = 0, max = 0 }: OptionRule, value: unknown): unknown => {
   const wrong = (what: string) => badRequest(`option "${name}" must be of ${what}`, 500)
@@ -59,7 +72,7 @@ const option = (name: string, { type, min = 0, max = 0 }: OptionRule, value: unk
 }
 
 /** Option names are exact (they are a map in Go), unlike all other keys. */
-const options: Check = (value, place, ignored) => {
+export const options: Check = described(OPTIONS_SCHEMA, (value, place, ignored) => {
   const given = anyObject('map[string]interface {}')(value, place, ignored) as JsonObject
   const known: JsonObject = {}
   for (const [name, inner] of Object.entries(given)) {
@@ -68,9 +81,14 @@ const options: Check = (value, place, ignored) => {
     else if (inner !== null) known[name] = option(name, rule, inner)
   }
   return known
+})
+
+const KEEP_ALIVE: Schema = {
+  anyOf: [{ type: 'number' }, { type: 'string', examples: ['5m', '1h30m', '-1s', '0'] }],
+  description: 'How long the model stays in memory: seconds, or a duration such as `5m`. The policy of a node goes before it; 0 without a prompt unloads.',
 }
 
-const keepAlive: Check = (value) => {
+export const keepAlive: Check = described(KEEP_ALIVE, (value) => {
   if (typeof value === 'number' && Number.isFinite(value)) return value
   if (typeof value !== 'string') {
     const type = typeof value === 'boolean' ? 'bool' : Array.isArray(value) ? '[]interface {}' : 'map[string]interface {}'
@@ -79,25 +97,25 @@ const keepAlive: Check = (value) => {
   const duration = goDuration(value)
   if (typeof duration === 'string') throw badRequest(duration)
   return value
-}
+})
 
 const LEVELS = new Set(['high', 'medium', 'low', 'max'])
 const THINK_VALUES = '"high", "medium", "low", "max", true, or false'
 
-const think: Check = (value) => {
+const think: Check = described({ anyOf: [{ type: 'boolean' }, { enum: [...LEVELS] }] }, (value) => {
   if (typeof value === 'boolean' || (typeof value === 'string' && LEVELS.has(value))) return value
   throw badRequest(
     typeof value === 'string'
       ? `invalid think value: ${JSON.stringify(value)} (must be ${THINK_VALUES})`
       : `think must be a boolean or string (${THINK_VALUES})`,
   )
-}
+})
 
 /** `""` is no format. Ollama finds a bad one only when it starts to answer, hence status 500. */
-const format: Check = (value) => {
+const format: Check = described({ anyOf: [{ enum: ['json', ''] }, { type: 'object', description: 'A JSON Schema.' }] }, (value) => {
   if (value === 'json' || value === '' || isObject(value)) return value
   throw badRequest(`invalid format: ${JSON.stringify(JSON.stringify(value))}; expected "json" or a valid JSON Schema object`, 500)
-}
+})
 
 const fold = { foldCase: true }
 const images = list(base64Image, 256, '[]api.ImageData')
@@ -163,13 +181,21 @@ const generateFields = struct(
   { ...fold, type: 'api.GenerateRequest' },
 )
 
+const NO_MESSAGES = 'Without messages the model is loaded, or unloaded where `keep_alive` is 0.'
+const NO_PROMPT = 'Without a prompt the model is loaded, or unloaded where `keep_alive` is 0.'
+
+/** The bodies of `POST /api/chat` and `POST /api/generate`. */
+export const chatSchema: Schema = { ...schemaOf(chatFields), required: ['model'], description: NO_MESSAGES }
+export const generateSchema: Schema = { ...schemaOf(generateFields), required: ['model'], description: NO_PROMPT }
+
 const parsed = (body: JsonObject, ignored: Ignored): ParsedRequest => {
   const model = body['model'] as string
   if (!canonicalName(model)) throw badRequest('invalid model name')
   return { model, stream: body['stream'] !== false, body, ignored: [...ignored], slots: 1 }
 }
 
-const read = (input: string, fields: Check, name: string) => {
+/** A native request: its known fields, and the names of the others. */
+export const read = (input: string, fields: Check, name: string): { ignored: Ignored; body: JsonObject } => {
   const ignored: Ignored = new Set()
   // A bare `null` decodes into an empty request.
   const value = readJsonBody(input, 'missing request body') ?? {}

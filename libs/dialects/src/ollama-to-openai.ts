@@ -1,10 +1,8 @@
-import { BrokerError, canonicalName } from '@drover/core'
 import { streaming } from './ask.ts'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { imageUri } from './images.ts'
-
-const refused = (message: string) => new BrokerError('engine_refused', message, { status: 400 })
+import { unsupported } from './refusal.ts'
 
 /** Sampling options that llama-server takes under the same name. */
 const SAME_NAME = ['temperature', 'top_k', 'top_p', 'min_p', 'typical_p', 'repeat_penalty', 'presence_penalty',
@@ -96,18 +94,11 @@ export const chatToOpenAi = (request: ExchangeRequest): JsonObject => {
   }
 }
 
-/** A model as Ollama names it when it says what the model cannot do. */
-const fullName = (asked: string): string => {
-  const name = canonicalName(asked) ?? asked
-  const parts = name.split('/').length
-  return parts === 1 ? `registry.ollama.ai/library/${name}` : parts === 2 ? `registry.ollama.ai/${name}` : name
-}
-
 /** @throws BrokerError `engine_refused` for what only Ollama itself can do */
 const refuseOwn = ({ asked, body }: ExchangeRequest): void => {
-  if (body['suffix']) throw refused(`${fullName(asked)} does not support insert`)
-  if (body['template']) throw refused(`${fullName(asked)} does not support template`)
-  if (isFilled(body['context'])) throw refused(`${fullName(asked)} does not support context`)
+  if (body['suffix']) throw unsupported(asked, 'insert')
+  if (body['template']) throw unsupported(asked, 'template')
+  if (isFilled(body['context'])) throw unsupported(asked, 'context')
 }
 
 /** A prompt becomes a conversation of one turn, as Ollama's own template would make it. */
@@ -127,7 +118,7 @@ export const generateToOpenAi = (request: ExchangeRequest): JsonObject => {
 export const rawToCompletions = (request: ExchangeRequest): JsonObject => {
   refuseOwn(request)
   const { body, asked, engine } = request
-  if (isFilled(body['images'])) throw refused(`${fullName(asked)} does not support images in raw mode`)
+  if (isFilled(body['images'])) throw unsupported(asked, 'images in raw mode')
   const schema = body['format'] === 'json' ? { type: 'object' } : body['format']
   return {
     model: engine.model,

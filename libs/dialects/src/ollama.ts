@@ -1,7 +1,8 @@
 import type { BrokerError } from '@drover/core'
 import type { Answer, Dialect } from './dialect.ts'
 import { JSON_TYPE, NDJSON_TYPE } from './engine-side.ts'
-import { parseChat, parseGenerate } from './ollama-request.ts'
+import { embedNotFound, embedSchema, legacyEmbeddingsSchema, parseEmbed, parseLegacyEmbeddings } from './embeddings-request.ts'
+import { chatSchema, generateSchema, parseChat, parseGenerate } from './ollama-request.ts'
 import { PATHS } from './route.ts'
 
 /** Clients recognise an overloaded Ollama by this text. */
@@ -35,6 +36,7 @@ export const ollamaChat: Dialect = {
   ...common,
   id: 'ollama.chat',
   path: PATHS['ollama.chat'],
+  schema: chatSchema,
   parse: parseChat,
   keepAlive: keepAlive({ message: { role: 'assistant', content: '' } }),
 }
@@ -44,6 +46,32 @@ export const ollamaGenerate: Dialect = {
   ...common,
   id: 'ollama.generate',
   path: PATHS['ollama.generate'],
+  schema: generateSchema,
   parse: parseGenerate,
   keepAlive: keepAlive({ response: '' }),
+}
+
+/** Never sent: the answer is one body. */
+const noKeepAlive = () => ''
+
+/** Ollama's `POST /api/embed`. */
+export const ollamaEmbed: Dialect = {
+  ...common,
+  id: 'ollama.embed',
+  path: '/api/embed',
+  schema: embedSchema,
+  parse: parseEmbed,
+  notFound: embedNotFound,
+  keepAlive: noKeepAlive,
+}
+
+/** Ollama's older `POST /api/embeddings`: one text, one vector. */
+export const ollamaEmbeddings: Dialect = {
+  ...common,
+  id: 'ollama.embeddings',
+  path: '/api/embeddings',
+  schema: legacyEmbeddingsSchema,
+  parse: parseLegacyEmbeddings,
+  notFound: embedNotFound,
+  keepAlive: noKeepAlive,
 }

@@ -19,6 +19,14 @@ export class OpenAiReader implements EventReader {
   usage: Usage | undefined
   #opened = 0
   #finished = 0
+  /** Tokens of each prompt: several answers to one prompt each tell of it. */
+  readonly #prompts = new Map<number, number>()
+  readonly #perPrompt: number
+
+  /** `perPrompt`: answers to one prompt, where the request may have several prompts. */
+  constructor(perPrompt = Infinity) {
+    this.#perPrompt = perPrompt
+  }
 
   see(data: string): JsonObject | undefined {
     if (data === DONE || (data.length < 16 && data.trim() === DONE)) {
@@ -32,9 +40,20 @@ export class OpenAiReader implements EventReader {
       this.#opened |= bit
       if (typeof choice['finish_reason'] === 'string') this.#finished |= bit
     }
-    const usage = usageIn(event)
-    if (usage) this.usage = usage
+    this.#count(event)
     return event
+  }
+
+  /** With several answers llama-server tells the usage of each. */
+  #count(event: JsonObject): void {
+    const usage = usageIn(event)
+    if (!usage) return
+    const [first] = choicesOf(event)
+    this.#prompts.set(first ? Math.floor(indexOf(first) / this.#perPrompt) : 0, usage.promptTokens)
+    this.usage = {
+      promptTokens: [...this.#prompts.values()].reduce((sum, tokens) => sum + tokens, 0),
+      completionTokens: (this.usage?.completionTokens ?? 0) + usage.completionTokens,
+    }
   }
 
   /** One body instead of events. */
@@ -51,11 +70,13 @@ export class OpenAiReader implements EventReader {
 
   read(event: JsonObject): Delta[] {
     const deltas = choicesOf(event).map(readChoice)
-    const usage = usageIn(event)
+    const { usage } = usageIn(event) ? this : { usage: undefined }
     const { timings } = event
     if (!usage && !isObject(timings)) return deltas
     const last = deltas[0] ?? { choice: 0 }
     if (usage) last.usage = usage
+    const cached = cachedIn(event)
+    if (cached !== undefined) last.cachedTokens = cached
     if (isObject(timings))
       last.timings = { loadMs: 0, promptMs: timeOf(timings['prompt_ms']), completionMs: timeOf(timings['predicted_ms']) }
     return deltas.length > 0 ? deltas : [last]
@@ -78,6 +99,13 @@ const usageIn = ({ usage, timings }: JsonObject): Usage | undefined => {
   if (!isObject(timings)) return undefined
   const prompt = timeOf(timings['cache_n']) + timeOf(timings['prompt_n'])
   return usageOf(prompt, timings['predicted_n'])
+}
+
+/** llama-server tells how much of the prompt it had read before, Ollama does not. */
+const cachedIn = ({ usage }: JsonObject): number | undefined => {
+  const details = isObject(usage) ? usage['prompt_tokens_details'] : undefined
+  const cached = isObject(details) ? details['cached_tokens'] : undefined
+  return typeof cached === 'number' ? cached : undefined
 }
 
 const readChoice = (choice: JsonObject): Delta => {

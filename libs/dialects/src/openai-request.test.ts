@@ -38,7 +38,9 @@ test.each<[object, string]>([
   [{ response_format: { type: 'json_schema' } }, 'response_format.json_schema.schema is required'],
   [{ tool_choice: 'maybe' }, 'tool_choice must be "none", "auto", "required" or a function'],
   [{ tools: [{ type: 'web_search' }] }, 'tools: each tool needs a function'],
-  [{ logit_bias: { hello: 1 } }, 'logit_bias: tokens must be given by number'],
+  [{ logit_bias: { '': 1 } }, 'logit_bias: a token must be given'],
+  [{ logit_bias: { 5: 101 } }, 'between -100 and 100'],
+  [{ grammar: 'x'.repeat(70_000) }, 'grammar is longer'],
   [{ logit_bias: { 5: 101 } }, 'logit_bias must be between -100 and 100'],
   [{ messages: [{ role: 'user' }] }, 'invalid message content type: <nil>'],
   [{ messages: [{ role: 'user', content: 3 }] }, 'invalid message content type: float64'],
@@ -96,12 +98,11 @@ test('what no engine needs is dropped and named', () => {
     metadata: {},
     store: true,
     chat_template_kwargs: { x: 1 },
-    grammar: 'root ::= "x"',
     stream_options: { include_usage: true, include_obfuscation: false },
     response_format: { type: 'json_object', extra: 1 },
     messages: [{ role: 'user', content: 'x', cache_control: {} }],
   })
-  const names = ['user', 'metadata', 'store', 'chat_template_kwargs', 'grammar', 'stream_options.include_obfuscation']
+  const names = ['user', 'metadata', 'store', 'chat_template_kwargs', 'stream_options.include_obfuscation']
   expect(new Set(ignored)).toEqual(new Set([...names, 'response_format.extra', 'messages.cache_control']))
   expect(body).toEqual({
     model: 'm',
@@ -123,7 +124,8 @@ test('a whole conversation with tools stays as it is', () => {
     parallel_tool_calls: false,
     max_completion_tokens: 5,
     seed: -7,
-    logit_bias: { 50256: -100 },
+    logit_bias: { 50256: -100, 'a text': 1 },
+    grammar: 'root ::= "x"',
   }
   expect(parse(fields).body).toEqual({ model: 'm', ...fields })
 })

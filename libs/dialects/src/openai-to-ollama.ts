@@ -2,13 +2,15 @@ import { BrokerError } from '@drover/core'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { imageBytes } from './images.ts'
+import { unsupported } from './refusal.ts'
 import { readArguments } from './tool-calls.ts'
 
 /** Sampling settings that both APIs name alike, OpenAI's own and llama.cpp's. */
 const SAME_NAME = ['temperature', 'top_p', 'top_k', 'min_p', 'typical_p', 'repeat_penalty', 'repeat_last_n', 'presence_penalty',
   'frequency_penalty', 'seed']
 
-const optionsOf = ({ body, policy }: ExchangeRequest): JsonObject => {
+/** Sampling settings of an OpenAI request, and the node's own context length, as native options. */
+export const optionsOf = ({ body, policy }: ExchangeRequest): JsonObject => {
   const options: JsonObject = {}
   for (const name of SAME_NAME) if (body[name] !== undefined) options[name] = body[name]
   const limit = body['max_completion_tokens'] ?? body['max_tokens']
@@ -77,9 +79,11 @@ const messagesOf = (messages: readonly unknown[]): JsonObject[] => {
 /**
  * A `/v1/chat/completions` request as `/api/chat`. As on Ollama's own `/v1` there is one answer whatever `n` says, and
  * `tool_choice` counts only where it forbids tools.
+ * @throws BrokerError `engine_refused` for a grammar, which an Ollama would pass over
  */
 export const openAiToChat = (request: ExchangeRequest): JsonObject => {
-  const { body, engine, policy } = request
+  const { body, asked, engine, policy } = request
+  if (body['grammar']) throw unsupported(asked, 'grammar')
   const { messages, tools, tool_choice: choice, logprobs, top_logprobs: alternatives } = body
   const options = optionsOf(request)
   return {

@@ -1,6 +1,6 @@
 import type { Usage } from '@drover/core'
-import type { Collected } from './collect.ts'
-import { isObject, type Delta, type EventWriter, type Finish, type JsonObject, type ToolPiece } from './delta.ts'
+import { Collected } from './collect.ts'
+import { isObject, type BodyWriter, type Delta, type EventWriter, type Finish, type JsonObject, type ToolPiece } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { usageOf } from './engine-event.ts'
 import { DONE } from './openai-reader.ts'
@@ -14,8 +14,8 @@ export interface Identity {
 }
 
 /** The engine's own identity where it gave one, else one made from the job's. */
-export const identity = ({ id, createdAt }: ExchangeRequest, event: JsonObject = {}): Identity => ({
-  id: typeof event['id'] === 'string' ? event['id'] : `chatcmpl-${id}`,
+export const identity = ({ id, createdAt }: ExchangeRequest, event: JsonObject = {}, prefix = 'chatcmpl'): Identity => ({
+  id: typeof event['id'] === 'string' ? event['id'] : `${prefix}-${id}`,
   created: typeof event['created'] === 'number' ? event['created'] : Math.floor(createdAt / 1_000),
   system_fingerprint: typeof event['system_fingerprint'] === 'string' ? event['system_fingerprint'] : 'fp_ollama',
 })
@@ -23,7 +23,7 @@ export const identity = ({ id, createdAt }: ExchangeRequest, event: JsonObject =
 /** The field that the engine's own OpenAI endpoint uses for thoughts. */
 const thinkingField = ({ engine }: ExchangeRequest) => (engine.kind === 'ollama' ? 'reasoning' : 'reasoning_content')
 
-const usageFields = ({ promptTokens, completionTokens }: Usage) => ({
+export const usageFields = ({ promptTokens, completionTokens }: Usage) => ({
   prompt_tokens: promptTokens,
   completion_tokens: completionTokens,
   total_tokens: promptTokens + completionTokens,
@@ -92,23 +92,35 @@ export class OpenAiWriter implements EventWriter {
 
 const callField = ({ id, name, arguments: text }: ToolCallText) => ({ id, type: 'function', function: { name, arguments: text } })
 
-/**
- * The whole answer as one `chat.completion`. `envelope` has the fields around the choices where the engine speaks this API:
- * they are kept.
- */
-export const openAiBody = (request: ExchangeRequest, answer: Collected, envelope: JsonObject): string => {
-  const choices = answer.choices().map(([index, { text, thinking, tools, logprobs, finish }]) => {
-    const calls = tools.texts()
-    const message: JsonObject = { role: 'assistant', content: text }
-    if (thinking) message[thinkingField(request)] = thinking
-    if (calls.length > 0) message['tool_calls'] = calls.map(callField)
-    const choice: JsonObject = { index, message, finish_reason: finish === 'stop' && calls.length > 0 ? 'tool_calls' : finish }
-    if (logprobs.length > 0) choice['logprobs'] = { content: logprobs }
-    return choice
-  })
-  const { id, created, system_fingerprint } = identity(request, envelope)
-  const usage = isObject(envelope['usage']) ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
-  const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
-  const head = { id, object: 'chat.completion', created, model: request.asked, system_fingerprint }
-  return JSON.stringify({ ...head, choices, usage, ...timings })
+/** Fields around the choices that an engine's own OpenAI answer keeps. */
+export const ENVELOPE = ['id', 'created', 'system_fingerprint', 'usage', 'timings']
+
+/** The whole answer as one `chat.completion`. The fields around the choices are the engine's where it speaks this API. */
+export const openAiBody = (request: ExchangeRequest): BodyWriter => {
+  const answer = new Collected(request.id)
+  const envelope: JsonObject = {}
+  return {
+    take(deltas, event = {}) {
+      for (const delta of deltas) answer.add(delta)
+      for (const name of ENVELOPE) if (event[name] !== undefined && event[name] !== null) envelope[name] = event[name]
+    },
+    end() {
+      const choices = answer.choices().map(([index, { text, thinking, tools, logprobs, finish }]) => {
+        const calls = tools.texts()
+        const message: JsonObject = { role: 'assistant', content: text }
+        if (thinking) message[thinkingField(request)] = thinking
+        if (calls.length > 0) message['tool_calls'] = calls.map(callField)
+        const choice: JsonObject = { index, message, finish_reason: finish === 'stop' && calls.length > 0 ? 'tool_calls' : finish }
+        if (logprobs.length > 0) choice['logprobs'] = { content: logprobs }
+        return choice
+      })
+      const { id, created, system_fingerprint } = identity(request, envelope)
+      // Each of several answers brings its own usage: only their sum is the request's.
+      const one = choices.length === 1 && isObject(envelope['usage'])
+      const usage = one ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
+      const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
+      const head = { id, object: 'chat.completion', created, model: request.asked, system_fingerprint }
+      return JSON.stringify({ ...head, choices, usage, ...timings })
+    },
+  }
 }

@@ -15,10 +15,15 @@ const openAi = new RegExp(
   ].join('|'),
 )
 
+const messages = new RegExp(
+  String.raw`^event: content_block_delta\ndata: \{"type":"content_block_delta","index":\d+,"delta":\{"type":"text_delta","text":${STRING}\}\}\n\n$`,
+)
+
 const patterns: Partial<Record<EngineFormat, RegExp>> = {
   'ollama.chat': native(String.raw`"message":\{"role":"assistant","content":${STRING}\}`),
   'ollama.generate': native(`"response":${STRING}`),
   'openai.chat': openAi,
+  'anthropic.messages': messages,
 }
 
 /**

@@ -1,4 +1,4 @@
-import { BrokerError } from '@drover/core'
+import { BrokerError, canonicalName } from '@drover/core'
 import { isObject } from './delta.ts'
 import { errorText } from './engine-event.ts'
 
@@ -16,6 +16,12 @@ const parse = (body: string): unknown => {
   }
 }
 
+/** Whether an error is in Anthropic's form: llama-server answers in OpenAI's on that route, too. */
+export const isAnthropicError = (body: string): boolean => {
+  const value = parse(body)
+  return isObject(value) && value['type'] === 'error'
+}
+
 /** A non-200 answer of an engine. `keepBody`: the client reads errors in the engine's own form. */
 export const refusalOf = (status: number, body: string, keepBody: boolean): BrokerError => {
   const value = parse(body)
@@ -31,3 +37,14 @@ export const refusalOf = (status: number, body: string, keepBody: boolean): Brok
     ...(keepBody && known && body.length <= BODY_CHARS ? { body } : {}),
   })
 }
+
+/** A model as Ollama names it when it says what the model cannot do. */
+const fullName = (asked: string): string => {
+  const name = canonicalName(asked) ?? asked
+  const parts = name.split('/').length
+  return parts === 1 ? `registry.ollama.ai/library/${name}` : parts === 2 ? `registry.ollama.ai/${name}` : name
+}
+
+/** What an engine cannot do, or would pass over without a word although it decides about the answer; in Ollama's words. */
+export const unsupported = (asked: string, what: string): BrokerError =>
+  new BrokerError('engine_refused', `${fullName(asked)} does not support ${what}`, { status: 400 })

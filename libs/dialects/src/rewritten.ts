@@ -1,16 +1,11 @@
 import { BrokerError } from '@drover/core'
-import { Collected } from './collect.ts'
+import { clientSides } from './client-side.ts'
 import { isObject, type Delta, type JsonObject } from './delta.ts'
-import type { Exchange, ExchangeRequest } from './dialect.ts'
+import type { Exchange } from './dialect.ts'
 import { cutShort, sides } from './engine-side.ts'
 import { eventPipe } from './event-pipe.ts'
-import { ollamaBody, OllamaWriter } from './ollama-events.ts'
-import { OpenAiReader } from './openai-reader.ts'
-import { openAiBody, OpenAiWriter } from './openai-writer.ts'
-import type { Route } from './route.ts'
-
-/** Most characters of an engine's answer that comes as one body. */
-const BODY_CHARS = 64 * 1024 * 1024
+import type { GenerationRequest, Route } from './route.ts'
+import { BODY_CHARS } from './whole-call.ts'
 
 /** Where an answer goes, event by event. */
 interface Sink {
@@ -20,38 +15,25 @@ interface Sink {
   end(): string
 }
 
-const streamSink = (request: ExchangeRequest, sameDialect: boolean): Sink => {
-  const kind = request.dialect === 'ollama.chat' ? 'chat' : 'generate'
-  const writer = request.dialect === 'openai.chat' ? new OpenAiWriter(request) : new OllamaWriter(kind, request)
+const streamSink = (request: GenerationRequest, sameDialect: boolean): Sink => {
+  const writer = clientSides[request.dialect].writer(request)
   return {
     take(deltas, event) {
-      if (sameDialect && writer instanceof OpenAiWriter) writer.identify(event)
+      if (sameDialect) writer.identify?.(event)
       return deltas.map((delta) => writer.write(delta)).join('')
     },
     end: () => writer.end(),
   }
 }
 
-/** Fields around the choices that an engine's own OpenAI answer keeps. */
-const ENVELOPE = ['id', 'created', 'system_fingerprint', 'usage', 'timings']
-
-const bodySink = (request: ExchangeRequest, sameDialect: boolean): Sink => {
-  const answer = new Collected(request.id)
-  const envelope: JsonObject = {}
-  let last: JsonObject | undefined
+const bodySink = (request: GenerationRequest, sameDialect: boolean): Sink => {
+  const writer = clientSides[request.dialect].body(request)
   return {
     take(deltas, event) {
-      for (const delta of deltas) answer.add(delta)
-      if (sameDialect) {
-        last = event
-        for (const name of ENVELOPE) if (event[name] !== undefined && event[name] !== null) envelope[name] = event[name]
-      }
+      writer.take(deltas, sameDialect ? event : undefined)
       return ''
     },
-    end: () =>
-      request.dialect === 'openai.chat'
-        ? openAiBody(request, answer, envelope)
-        : ollamaBody(request.dialect === 'ollama.chat' ? 'chat' : 'generate', request, answer, last),
+    end: () => writer.end(),
   }
 }
 
@@ -66,7 +48,7 @@ const withoutPrefill = (delta: Delta, prefill: string): Delta =>
   prefill && delta.text?.startsWith(prefill) ? { ...delta, text: delta.text.slice(prefill.length) } : delta
 
 /** An answer that is read and written anew: put together into one body, translated, or both. */
-export const rewritten = (request: ExchangeRequest, route: Route, stream: boolean): Exchange => {
+export const rewritten = (request: GenerationRequest, route: Route, stream: boolean): Exchange => {
   const { reader, cutter, ...common } = sides(request, route, stream)
   const sameDialect = route.format === request.dialect
   const sink = (stream ? streamSink : bodySink)(request, sameDialect)
@@ -84,9 +66,8 @@ export const rewritten = (request: ExchangeRequest, route: Route, stream: boolea
     if (whole.length > BODY_CHARS) throw new BrokerError('answer_too_large', `the answer is longer than ${BODY_CHARS} characters`)
     return ''
   }
-  const fromWhole = (reader: OpenAiReader): string => {
-    const event = reader.seeBody(whole)
-    const prefill = prefillOf(request.body)
+  const fromWhole = (event: JsonObject): string => {
+    const prefill = prefillOf(route.body)
     return sink.take(reader.read(event).map((delta) => withoutPrefill(delta, prefill)), event) + sink.end()
   }
 
@@ -100,7 +81,7 @@ export const rewritten = (request: ExchangeRequest, route: Route, stream: boolea
     },
     push: route.streamed ? pipe.push : gather,
     finish() {
-      if (!route.streamed && reader instanceof OpenAiReader) return fromWhole(reader)
+      if (!route.streamed && reader.seeBody) return fromWhole(reader.seeBody(whole))
       const out = pipe.close()
       if (!reader.ended) throw cutShort()
       return stream ? out : sink.end()

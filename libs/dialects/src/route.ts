@@ -1,12 +1,23 @@
-import { BrokerError } from '@drover/core'
+import { BrokerError, type DialectId } from '@drover/core'
+import { askMessages, saysAll } from './ask-messages.ts'
 import { askOllama, askOpenAi, canStream } from './ask.ts'
 import type { JsonObject } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { chatToOpenAi, generateToOpenAi, rawToCompletions } from './ollama-to-openai.ts'
+import { messagesToChat, messagesToOpenAi } from './messages-to-openai.ts'
+import { askCompletions, completionsToGenerate } from './completions-request.ts'
 import { openAiToChat } from './openai-to-ollama.ts'
+import { askResponses } from './responses-request.ts'
+import { responsesToOpenAi } from './responses-to-openai.ts'
 
-/** A wire format that engines answer in. `/v1/completions` is read only: no client of Drover speaks it yet. */
-export type EngineFormat = 'ollama.chat' | 'ollama.generate' | 'openai.chat' | 'openai.completions'
+/** A wire format that engines generate text in. Every one is also a dialect of Drover's clients. */
+export type EngineFormat = Extract<
+  DialectId,
+  'ollama.chat' | 'ollama.generate' | 'openai.chat' | 'openai.completions' | 'openai.responses' | 'anthropic.messages'
+>
+
+/** A request for generated text, on any engine. */
+export type GenerationRequest = ExchangeRequest & { dialect: EngineFormat }
 
 /** Where a request goes on one engine, and in which format the answer comes back. */
 export interface Route {
@@ -17,16 +28,21 @@ export interface Route {
   streamed: boolean
 }
 
+export const isNative = (format: EngineFormat): format is 'ollama.chat' | 'ollama.generate' =>
+  format === 'ollama.chat' || format === 'ollama.generate'
+
 export const PATHS: Record<EngineFormat, string> = {
   'ollama.chat': '/api/chat',
   'ollama.generate': '/api/generate',
   'openai.chat': '/v1/chat/completions',
   'openai.completions': '/v1/completions',
+  'openai.responses': '/v1/responses',
+  'anthropic.messages': '/v1/messages',
 }
 
 const route = (format: EngineFormat, body: JsonObject, streamed = true): Route => ({ format, path: PATHS[format], body, streamed })
 
-const untouched = (request: ExchangeRequest): Route => {
+const untouched = (request: GenerationRequest): Route => {
   switch (request.dialect) {
     case 'ollama.chat':
       return route('ollama.chat', askOllama('chat', request))
@@ -34,22 +50,56 @@ const untouched = (request: ExchangeRequest): Route => {
       return route('ollama.generate', askOllama('generate', request))
     case 'openai.chat':
       return route('openai.chat', askOpenAi(request), canStream(request))
+    case 'openai.completions':
+      return route('openai.completions', askCompletions(request))
+    case 'openai.responses':
+      return route('openai.responses', askResponses(request))
+    case 'anthropic.messages':
+      return route('anthropic.messages', askMessages(request))
   }
 }
+
+/** The request in OpenAI's chat format, which every engine answers; `undefined` for one that it cannot say. */
+const asOpenAiChat = (request: GenerationRequest): JsonObject | undefined => {
+  switch (request.dialect) {
+    case 'ollama.chat':
+      return chatToOpenAi(request)
+    case 'ollama.generate':
+      return request.body['raw'] === true ? undefined : generateToOpenAi(request)
+    case 'openai.responses':
+      return responsesToOpenAi(request)
+    case 'anthropic.messages':
+      return messagesToOpenAi(request)
+    default:
+      return undefined
+  }
+}
+
+/**
+ * Ollama's `/v1` cannot be told with which context to load a model, nor how long to keep it: where the node's policy says so, such
+ * requests go the native way. Otherwise they and native ones would load the model anew for each other.
+ */
+const needsNative = ({ dialect, engine, policy }: GenerationRequest): boolean =>
+  engine.kind === 'ollama' && engine.speaks.includes('ollama.chat') && !isNative(dialect) &&
+  (policy.numCtx !== undefined || policy.keepAlive !== undefined)
 
 /**
  * The engine's own endpoint for the client's dialect, or else the one of another dialect that can say the same.
  * @throws BrokerError `engine_refused` for a request that this engine cannot be asked
  */
-export const routeOf = (request: ExchangeRequest): Route => {
-  const { dialect, engine, body } = request
-  if (engine.speaks.includes(dialect)) return untouched(request)
+export const routeOf = (request: GenerationRequest): Route => {
+  const { dialect, engine } = request
+  if (!needsNative(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
+  if (dialect === 'openai.responses' && needsNative(request))
+    return route('ollama.chat', openAiToChat({ ...request, body: responsesToOpenAi(request) }))
   if (dialect === 'openai.chat' && engine.speaks.includes('ollama.chat')) return route('ollama.chat', openAiToChat(request))
-  if (dialect !== 'openai.chat' && engine.speaks.includes('openai.chat')) {
-    if (dialect === 'ollama.chat') return route('openai.chat', chatToOpenAi(request), canStream(request))
-    if (body['raw'] !== true) return route('openai.chat', generateToOpenAi(request), canStream(request))
-    // Only llama-server sends a prompt through that endpoint without putting it into a template.
-    if (engine.kind === 'llama-server') return route('openai.completions', rawToCompletions(request))
+  if (dialect === 'anthropic.messages' && engine.speaks.includes('ollama.chat')) return route('ollama.chat', messagesToChat(request))
+  if (dialect === 'openai.completions' && engine.speaks.includes('ollama.generate')) return route('ollama.generate', completionsToGenerate(request))
+  if (engine.speaks.includes('openai.chat')) {
+    const chat = asOpenAiChat(request)
+    if (chat) return route('openai.chat', chat, canStream({ ...request, body: chat }))
   }
+  // Only llama-server sends a prompt through that endpoint without putting it into a template.
+  if (dialect === 'ollama.generate' && engine.kind === 'llama-server') return route('openai.completions', rawToCompletions(request))
   throw new BrokerError('engine_refused', `this engine cannot answer ${dialect} requests`, { status: 400 })
 }

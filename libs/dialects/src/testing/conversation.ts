@@ -3,6 +3,10 @@ import type { JsonObject } from '../delta.ts'
 import type { ExchangeRequest } from '../dialect.ts'
 import { exchange } from '../exchange.ts'
 
+/** The dialects that these conversations are held in. */
+export const SPOKEN = ['ollama.chat', 'ollama.generate', 'openai.chat'] as const satisfies DialectId[]
+export type Spoken = (typeof SPOKEN)[number]
+
 /** An answer, told by no API in particular. Tool calls come after the text, as models make them. */
 export interface Script {
   pieces: { text?: string; thinking?: string }[]
@@ -32,7 +36,7 @@ const native = (script: Script, say: (said: Said) => object): string => {
 }
 
 /** The answer as an engine that speaks the dialect streams it, to a request that its gateway has edited. */
-export const told = (dialect: DialectId, script: Script): string => {
+export const told = (dialect: Spoken, script: Script): string => {
   if (dialect === 'ollama.chat')
     return native(script, ({ text, ...rest }) => ({ message: { role: 'assistant', content: text, ...rest } }))
   if (dialect === 'ollama.generate') return native(script, ({ text, ...rest }) => ({ response: text, ...rest }))
@@ -56,7 +60,7 @@ export const told = (dialect: DialectId, script: Script): string => {
   ].join('')
 }
 
-const BODIES: Record<DialectId, Record<string, unknown>> = {
+const BODIES: Record<Spoken, Record<string, unknown>> = {
   'ollama.chat': { model: 'Asked', messages: [{ role: 'user', content: 'hello' }] },
   'ollama.generate': { model: 'Asked', prompt: 'hello' },
   'openai.chat': { model: 'Asked', messages: [{ role: 'user', content: 'hello' }] },
@@ -77,7 +81,7 @@ export interface Asking {
 }
 
 /** An exchange for a short greeting, with what a test wants different. */
-export const ask = (dialect: DialectId, { engine = OLLAMA, stream = true, body = {}, policy = {} }: Asking = {}) =>
+export const ask = (dialect: Spoken, { engine = OLLAMA, stream = true, body = {}, policy = {} }: Asking = {}) =>
   exchange({
     dialect,
     body: { ...BODIES[dialect], ...body },
@@ -90,14 +94,14 @@ export const ask = (dialect: DialectId, { engine = OLLAMA, stream = true, body =
   })
 
 /** What the engine is asked. */
-export const asked = (dialect: DialectId, asking: Asking = {}): { path: string; body: Record<string, unknown> } => {
+export const asked = (dialect: Spoken, asking: Asking = {}): { path: string; body: Record<string, unknown> } => {
   const { call } = ask(dialect, asking)
   if (!call) throw new Error('no engine is called')
   return { path: call.path, body: JSON.parse(call.body) }
 }
 
 /** All that comes out for an engine's answer that arrives in these pieces. */
-export const answer = (dialect: DialectId, pieces: string | string[], asking: Asking = {}): string => {
+export const answer = (dialect: Spoken, pieces: string | string[], asking: Asking = {}): string => {
   const talk = ask(dialect, asking)
   return [pieces].flat().map((piece) => talk.push(piece)).join('') + talk.finish()
 }
@@ -129,7 +133,7 @@ const callsOf = (events: JsonObject[], ...paths: (string | number)[][]) => {
 }
 
 /** What a client of this dialect understands, of a stream or of one body. */
-export const heard = (dialect: DialectId, answer: string) => {
+export const heard = (dialect: Spoken, answer: string) => {
   const events = eventsOf(answer)
   if (dialect === 'openai.chat') {
     const choice = ['choices', 0]

@@ -1,0 +1,67 @@
+import type { Usage } from '@drover/core'
+import { Collected } from './collect.ts'
+import { isObject, type BodyWriter, type Delta, type EventWriter, type JsonObject } from './delta.ts'
+import type { ExchangeRequest } from './dialect.ts'
+import { usageOf } from './engine-event.ts'
+import { DONE } from './openai-reader.ts'
+import { ENVELOPE, identity, usageFields, wantsUsage } from './openai-writer.ts'
+
+const ID = 'cmpl'
+
+/** Both engines write log probabilities as in chats, not in the form that OpenAI's own servers have here. */
+const logprobsField = (logprobs: Delta['logprobs']) => (logprobs && logprobs.length > 0 ? { content: logprobs } : null)
+
+/** Writes a stream of `text_completion` chunks. Thoughts have no place in them. */
+export class CompletionsWriter implements EventWriter {
+  readonly #request: ExchangeRequest
+  #begin = ''
+  #usage: Usage | undefined
+
+  constructor(request: ExchangeRequest) {
+    this.#request = request
+    this.identify({})
+  }
+
+  /** Takes over the engine's identity before the first write. */
+  identify(event: JsonObject): void {
+    const { id, created, system_fingerprint } = identity(this.#request, event, ID)
+    const fields = { id, object: 'text_completion', created, model: this.#request.asked, system_fingerprint }
+    this.#begin = `data: ${JSON.stringify(fields).slice(0, -1)},`
+  }
+
+  write({ choice: index, text, logprobs, finish, usage }: Delta): string {
+    if (usage) this.#usage = usage
+    if (text === undefined && !logprobs && !finish) return ''
+    const choice = { text: text ?? '', index, logprobs: logprobsField(logprobs), finish_reason: finish ?? null }
+    return `${this.#begin}"choices":[${JSON.stringify(choice)}]}\n\n`
+  }
+
+  end(): string {
+    const usage = wantsUsage(this.#request) && this.#usage
+    return `${usage ? `${this.#begin}"choices":[],"usage":${JSON.stringify(usageFields(usage))}}\n\n` : ''}data: ${DONE}\n\n`
+  }
+}
+
+/** The whole answer as one `text_completion`. The fields around the choices are the engine's where it speaks this API. */
+export const completionsBody = (request: ExchangeRequest): BodyWriter => {
+  const answer = new Collected(request.id)
+  const envelope: JsonObject = {}
+  return {
+    take(deltas, event = {}) {
+      for (const delta of deltas) answer.add(delta)
+      for (const name of ENVELOPE) if (event[name] !== undefined && event[name] !== null) envelope[name] = event[name]
+    },
+    end() {
+      const choices = answer
+        .choices()
+        .map(([index, { text, logprobs, finish }]) => ({ text, index, logprobs: logprobsField(logprobs), finish_reason: finish }))
+      const { id, created, system_fingerprint } = identity(request, envelope, ID)
+      // Each of several answers brings its own usage: only their sum is the request's.
+      const one = choices.length === 1 && isObject(envelope['usage'])
+      const usage = one ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
+      const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
+      const head = { id, object: 'text_completion', created, model: request.asked, system_fingerprint }
+      return JSON.stringify({ ...head, choices, usage, ...timings })
+    },
+  }
+}
