@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { hostname } from 'node:os'
+import { hostname, networkInterfaces } from 'node:os'
 import { BrokerError } from '@drover/core'
 
 export interface AccessSettings {
@@ -30,14 +30,33 @@ const wildcard = (pattern: string) => new RegExp(`^${pattern.split('*').map((par
 
 const MACHINE = hostname().toLowerCase()
 
+const isOwnAddress = (address: string): boolean => Object.values(networkInterfaces()).some((own) => own?.some((each) => each.address === address))
+
 /** Names by which a request may address a server that is bound to loopback: a page elsewhere that re-points its own name here has none. */
 const isOwnName = (host: string): boolean => {
   const name = host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '').toLowerCase()
   return (
     name === '' || name === 'localhost' || name === MACHINE || /\.(localhost|local|internal)$/.test(name) ||
     name === '::1' || /^(127|10)\.\d+\.\d+\.\d+$/.test(name) || /^192\.168\.\d+\.\d+$/.test(name) || /^172\.(1[6-9]|2\d|3[01])\.\d+\.\d+$/.test(name) ||
-    name === '0.0.0.0' || /^f[cde][0-9a-f]{2}:/.test(name)
+    name === '0.0.0.0' || /^f[cde][0-9a-f]{2}:/.test(name) || isOwnAddress(name)
   )
+}
+
+/** What pages may send: Ollama's list (v0.33), and what clients of the other APIs and of Drover send. */
+const HEADERS = [
+  'authorization', 'content-type', 'user-agent', 'accept', 'x-requested-with', 'openai-beta', 'x-api-key', 'x-request-id', 'anthropic-version', 'anthropic-beta',
+  'anthropic-dangerous-direct-browser-access', 'last-event-id',
+  ...['lang', 'package-version', 'os', 'arch', 'retry-count', 'runtime', 'runtime-version', 'async', 'helper-method', 'poll-helper', 'custom-poll-interval', 'timeout'].map(
+    (name) => `x-stainless-${name}`,
+  ),
+]
+const HEADER_NAME = /^[\w!#$%&'*+.^`|~-]{1,100}$/
+const MOST_HEADERS = 64
+
+/** The headers that a preflight allows a page that may ask at all: the list, and what this one says that it sends. */
+export const allowedHeaders = (asked: string | undefined): string => {
+  const own = (asked ?? '').toLowerCase().split(',').map((name) => name.trim()).filter((name) => HEADER_NAME.test(name))
+  return [...new Set([...HEADERS, ...own.slice(0, MOST_HEADERS)])].join(', ')
 }
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
@@ -48,6 +67,8 @@ export const access = ({ host, apiKey, origins }: AccessSettings) => {
   const expected = apiKey === undefined ? undefined : digest(apiKey)
   const guardHost = isLoopback(host)
   return {
+    /** Whether only own names are served: then any OPTIONS with one of them is answered. */
+    guardsHost: guardHost,
     allowsOrigin: (origin: string): boolean => allowed.some((pattern) => pattern.test(origin)),
     /** Of pages: which of them may talk to us, and under which name. */
     checkSource({ host: to, origin }: AccessRequest): BrokerError | undefined {

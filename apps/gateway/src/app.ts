@@ -1,14 +1,21 @@
 import { randomUUID } from 'node:crypto'
-import type { BrokerError } from '@drover/core'
+import { toBrokerError, type BrokerError } from '@drover/core'
 import { dialects, type Answer } from '@drover/dialects'
 import { exposition } from '@drover/service'
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
-import type { Access } from './access.ts'
+import { allowedHeaders, type Access } from './access.ts'
+import { me, signOut } from './account.ts'
 import { inference, type InferenceDeps } from './inference.ts'
-import { openaiModels, ps, tags } from './models.ts'
+import { oneOpenaiModel, openaiModels, ps, tags } from './models.ts'
+import { models, servers } from './olol.ts'
+import { openApi } from './openapi.ts'
+import { answersHead, methodsByPath, unrouted } from './paths.ts'
+import { referencePage } from './reference-page.ts'
+import { show } from './show.ts'
 import { status, type StatusSources } from './status.ts'
+import { headBlob, putBlob, unbuilt } from './unbuilt.ts'
 
 /** What Ollama clients are told: they compare it with what they need. */
 export const OLLAMA_VERSION = '0.33.0'
@@ -25,7 +32,8 @@ export interface AppDeps extends InferenceDeps, StatusSources {
 const REQUEST_ID = /^[\w.:-]{1,128}$/
 
 /** An error in the form of the API that the path belongs to. */
-const refuseFor = (path: string, error: BrokerError): Answer => (path.startsWith('/v1/') ? dialects['openai.chat'] : dialects['ollama.chat']).refuse(error)
+const refuseFor = (path: string, error: BrokerError, requestId: string | undefined): Answer =>
+  dialects[path.startsWith('/v1/messages') ? 'anthropic.messages' : path.startsWith('/v1/') ? 'openai.chat' : 'ollama.chat'].refuse(error, requestId)
 
 /** Middleware order and the route table: the front page of the API. */
 export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
@@ -38,6 +46,8 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
       'x-drover': `gateway/${deps.gateway.version}`,
       'x-request-id': typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
     }
+    // The header by which Anthropic's clients know a request.
+    if (c.req.path.startsWith('/v1/messages')) ours['request-id'] = ours['x-request-id'] ?? ''
     const { origin } = headers
     if (origin !== undefined && deps.access.allowsOrigin(origin)) {
       ours['access-control-allow-origin'] = origin
@@ -49,17 +59,17 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
     const request = { host: headers.host, origin, authorization: headers.authorization, apiKey: typeof apiKey === 'string' ? apiKey : undefined }
     const foreign = deps.access.checkSource(request)
     if (foreign) return c.body(null, 403, ours)
-    if (c.req.method === 'OPTIONS' && origin !== undefined)
+    if (c.req.method === 'OPTIONS' && (origin !== undefined || deps.access.guardsHost))
       return c.body(null, 204, {
         ...ours,
         'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS',
-        'access-control-allow-headers': headers['access-control-request-headers'] ?? '*',
+        'access-control-allow-headers': allowedHeaders(headers['access-control-request-headers']),
         'access-control-max-age': '600',
       })
     if (!OPEN_PATHS.has(c.req.path)) {
       const locked = deps.access.checkKey(request)
       if (locked) {
-        const { status, contentType, body } = refuseFor(c.req.path, locked)
+        const { status, contentType, body } = refuseFor(c.req.path, locked, ours['x-request-id'])
         return c.body(body, status as 401, { ...ours, 'content-type': contentType, 'www-authenticate': 'Bearer' })
       }
     }
@@ -68,13 +78,43 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
     if (c.res !== RESPONSE_ALREADY_SENT) for (const [name, value] of Object.entries(ours)) c.res.headers.set(name, value)
   })
 
+  // Hono answers every HEAD like a GET.
+  app.use(async (c, next) => {
+    if (c.req.method !== 'HEAD' || answersHead(c.req.path)) return next()
+    const digest = /^\/api\/blobs\/([^/]+)$/.exec(c.req.path)?.[1]
+    return digest === undefined ? c.notFound() : headBlob(c, digest)
+  })
+
   app.get('/', (c) => c.text('Ollama is running'))
   app.get('/api/version', (c) => c.json({ version: OLLAMA_VERSION }))
   app.get('/api/tags', (c) => c.json(tags(deps.view)))
   app.get('/api/ps', (c) => c.json(ps(deps.view)))
   app.get('/v1/models', (c) => c.json(openaiModels(deps.view)))
-  for (const dialect of Object.values(dialects)) app.post(dialect.path, inference(dialect, deps))
+  app.get('/v1/models/:model{.+}', async (c) => {
+    try {
+      return c.json(await oneOpenaiModel(deps.view, c.req.param('model')))
+    } catch (error) {
+      const { status, contentType, body } = dialects['openai.chat'].refuse(toBrokerError(error))
+      return c.body(body, status as 404, { 'content-type': contentType })
+    }
+  })
+  for (const dialect of Object.values(dialects)) for (const path of [dialect.path, ...(dialect.aliases ?? [])]) app.post(path, inference(dialect, deps))
 
+  app.post('/api/show', show(deps))
+  app.post('/api/pull', unbuilt('pull', deps))
+  app.post('/api/push', unbuilt('push', deps))
+  app.post('/api/create', unbuilt('create', deps))
+  app.post('/api/copy', unbuilt('copy', deps))
+  app.delete('/api/delete', unbuilt('delete', deps))
+  app.post('/api/blobs/:digest', putBlob)
+
+  app.post('/api/me', me)
+  app.post('/api/signout', signOut)
+  app.delete('/api/user/keys/:key', signOut)
+  app.get('/api/experimental/model-recommendations', (c) => c.json({ recommendations: [] }))
+
+  app.get('/api/servers', (c) => c.json(servers(deps.view)))
+  app.get('/api/models', (c) => c.json(models(deps.view)))
   app.get('/api/status', async (c) => c.json(await status(deps)))
   app.get('/livez', (c) => c.text('ok'))
   app.get('/readyz', (c) => {
@@ -86,12 +126,12 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
     return c.body(body, 200, { 'content-type': contentType })
   })
 
-  const methods = new Map<string, Set<string>>()
-  for (const { path, method } of app.routes) if (method !== 'ALL') methods.set(path, (methods.get(path) ?? new Set()).add(method))
-  app.notFound((c) => {
-    const known = methods.get(c.req.path)
-    return known ? c.text('405 method not allowed', 405, { allow: [...known].join(', ') }) : c.text('404 page not found', 404)
-  })
+  const api = openApi(deps.gateway.version)
+  const [apiText, page] = [JSON.stringify(api), referencePage(api)]
+  app.get('/openapi.json', (c) => c.body(apiText, 200, { 'content-type': 'application/json; charset=utf-8' }))
+  app.get('/docs', (c) => c.html(page))
+
+  app.notFound(unrouted(methodsByPath(app.routes)))
   app.onError((error, c) => {
     deps.onError(error)
     return c.json({ error: 'internal error' }, 500, c.get('headers'))
@@ -99,5 +139,5 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   return app
 }
 
-/** Probes have no key. */
-const OPEN_PATHS: ReadonlySet<string> = new Set(['/', '/livez', '/readyz'])
+/** Probes have no key, and what the API is tells nothing of this installation. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/', '/livez', '/readyz', '/openapi.json', '/docs'])

@@ -1,10 +1,11 @@
-import type { HeldModel, LoadedModel, ModelName } from '@drover/core'
+import { BrokerError, type HeldModel, type LoadedModel, type ModelName } from '@drover/core'
 import type { RegistryView } from './registry-view.ts'
 
 /** What stays in memory for good, as Ollama says it: a time centuries ahead. */
 const FOR_EVER = '2318-01-01T00:00:00Z'
 
-const details = (held: HeldModel) => ({
+/** What Ollama calls a model's details. */
+export const details = (held: HeldModel) => ({
   parent_model: '',
   format: held.format ?? 'gguf',
   family: held.family ?? '',
@@ -15,11 +16,20 @@ const details = (held: HeldModel) => ({
   ...(held.embeddingLength !== undefined && { embedding_length: held.embeddingLength }),
 })
 
+/** Epoch ms: nodes write times with their own zones. What is no time is long ago. */
+const timeOf = (text: string): number => Date.parse(text) || 0
+
 /** One holder stands for a model that several nodes hold: the one whose copy is newest. */
+export const newestHeld = (view: RegistryView, model: ModelName): HeldModel | undefined =>
+  view.holders.get(model)?.map(({ held }) => held).reduce((best, held) => (timeOf(held.modifiedAt) > timeOf(best.modifiedAt) ? held : best))
+
 const newest = (view: RegistryView): [ModelName, HeldModel][] =>
-  [...view.holders]
-    .map(([model, holders]): [ModelName, HeldModel] => [model, holders.map(({ held }) => held).reduce((best, held) => (held.modifiedAt > best.modifiedAt ? held : best))])
-    .toSorted(([, a], [, b]) => (a.modifiedAt < b.modifiedAt ? 1 : -1))
+  [...view.holders.keys()]
+    .flatMap((model): [ModelName, HeldModel][] => {
+      const held = newestHeld(view, model)
+      return held ? [[model, held]] : []
+    })
+    .toSorted(([, a], [, b]) => timeOf(b.modifiedAt) - timeOf(a.modifiedAt))
 
 /** `GET /api/tags` over all nodes. */
 export const tags = (view: RegistryView) => ({
@@ -34,39 +44,43 @@ export const tags = (view: RegistryView) => ({
   })),
 })
 
-/** `GET /api/ps` over all nodes: each model once, for the longest that any node keeps it. */
+/** `GET /api/ps` over all nodes: each model once, as the node has it that keeps it longest. */
 export const ps = (view: RegistryView) => {
-  const loaded = new Map<ModelName, LoadedModel>()
+  const longest = new Map<ModelName, { loaded: LoadedModel; held: HeldModel }>()
   for (const { engines } of view.nodes)
     for (const engine of engines)
-      for (const each of engine.loaded) {
-        const known = loaded.get(each.model)
-        if (!known || (each.expiresAt ?? FOR_EVER) > (known.expiresAt ?? FOR_EVER)) loaded.set(each.model, each)
+      for (const loaded of engine.loaded) {
+        const held = engine.held.find(({ model }) => model === loaded.model)
+        const known = longest.get(loaded.model)?.loaded
+        if (held && (!known || timeOf(loaded.expiresAt ?? FOR_EVER) > timeOf(known.expiresAt ?? FOR_EVER))) longest.set(loaded.model, { loaded, held })
       }
-  const models = [...loaded.values()].flatMap((each) => {
-    const held = view.holders.get(each.model)?.[0]?.held
-    if (!held) return []
-    return {
-      name: each.model,
-      model: each.model,
-      size: each.size,
-      digest: held.digest,
-      details: details(held),
-      expires_at: each.expiresAt ?? FOR_EVER,
-      size_vram: each.sizeVram,
-      ...(each.contextLength !== undefined && { context_length: each.contextLength }),
-    }
-  })
-  return { models: models.toSorted((a, b) => (a.expires_at < b.expires_at ? 1 : -1)) }
+  const models = [...longest.values()].map(({ loaded, held }) => ({
+    name: loaded.model,
+    model: loaded.model,
+    size: loaded.size,
+    digest: held.digest,
+    details: details(held),
+    expires_at: loaded.expiresAt ?? FOR_EVER,
+    size_vram: loaded.sizeVram,
+    ...(loaded.contextLength !== undefined && { context_length: loaded.contextLength }),
+  }))
+  return { models: models.toSorted((a, b) => timeOf(b.expires_at) - timeOf(a.expires_at)) }
 }
 
-/** `GET /v1/models` over all nodes. */
-export const openaiModels = (view: RegistryView) => ({
-  object: 'list',
-  data: newest(view).map(([model, held]) => ({
-    id: model,
-    object: 'model',
-    created: Math.floor(Date.parse(held.modifiedAt) / 1000) || 0,
-    owned_by: model.includes('/') ? model.slice(0, model.lastIndexOf('/')) : 'library',
-  })),
+const openaiModel = (id: string, model: ModelName, held: HeldModel) => ({
+  id,
+  object: 'model',
+  created: Math.floor(timeOf(held.modifiedAt) / 1000),
+  owned_by: model.includes('/') ? model.slice(0, model.lastIndexOf('/')) : 'library',
 })
+
+/** `GET /v1/models` over all nodes. */
+export const openaiModels = (view: RegistryView) => ({ object: 'list', data: newest(view).map(([model, held]) => openaiModel(model, model, held)) })
+
+/** `GET /v1/models/:model`, under the name that was asked for. @throws BrokerError `model_not_found` */
+export const oneOpenaiModel = async (view: RegistryView, asked: string) => {
+  const model = await view.resolve(asked)
+  const held = model && newestHeld(view, model)
+  if (!model || !held) throw new BrokerError('model_not_found', `model '${asked}' not found`)
+  return openaiModel(asked, model, held)
+}

@@ -16,6 +16,9 @@ export interface ReplyOptions {
   onOver(facts: ReplyFacts): void
 }
 
+/** What a reply needs of whatever its frames come from: one job, or several. */
+export type Followed = Pick<Follow, 'pause' | 'resume' | 'leave'>
+
 export interface ReplyFacts {
   record: TerminalRecord | undefined
   /** ms from the request to the first text sent, and to the end. */
@@ -30,7 +33,7 @@ export interface ReplyFacts {
  */
 export class Reply implements FrameSink {
   #options: ReplyOptions
-  #follow: Follow | undefined
+  #follow: Followed | undefined
   #head: Head | undefined
   #attempt = 0
   #gathered: string[] = []
@@ -50,7 +53,7 @@ export class Reply implements FrameSink {
   }
 
   /** The job is on its lane. A client that has left meanwhile leaves it now. */
-  attach(follow: Follow): void {
+  attach(follow: Followed): void {
     this.#follow = follow
     if (this.#over) void follow.leave().catch(() => undefined)
   }
@@ -96,7 +99,7 @@ export class Reply implements FrameSink {
   /** Ends the answer with an error, in whatever form is still possible. */
   #break(error: BrokerError): void {
     const { outgoing, dialect } = this.#options
-    if (outgoing.headersSent) outgoing.end(dialect.errorEvent(error))
+    if (outgoing.headersSent) outgoing.end(dialect.errorEvent(error, this.#options.headers['x-request-id']))
     else this.refuse(error)
     this.#finish(undefined, false)
     void this.#follow?.leave().catch(() => undefined)
@@ -127,7 +130,7 @@ export class Reply implements FrameSink {
       }
     } else {
       const error = record.error ? fromErrorInfo(record.error) : endedError(record)
-      if (outgoing.headersSent) outgoing.end(text + dialect.errorEvent(error))
+      if (outgoing.headersSent) outgoing.end(text + dialect.errorEvent(error, headers['x-request-id']))
       else this.refuse(error)
     }
     this.#finish(record, false)
@@ -180,7 +183,7 @@ export const sendRefusal = (
   retryAfterS = 2,
 ): void => {
   if (outgoing.headersSent || outgoing.destroyed) return
-  const { status, contentType, body } = dialect.refuse(error)
+  const { status, contentType, body } = dialect.refuse(error, headers['x-request-id'])
   outgoing.writeHead(status, {
     ...headers,
     'content-type': contentType,

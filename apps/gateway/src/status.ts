@@ -1,5 +1,6 @@
 import { slotsFor, type LoadedModel } from '@drover/core'
 import { readLane, type GatewayConnection } from '@drover/broker'
+import { clusterStatus } from './olol.ts'
 import type { RegistryView } from './registry-view.ts'
 
 const inMemory = (loaded: LoadedModel | undefined) => ({
@@ -26,6 +27,7 @@ export const status = async ({ broker, view, gateway }: StatusSources) => {
   return {
     // Ollama's own answer on this route, for clients that read it.
     cloud: { disabled: true, source: 'none' },
+    ...clusterStatus(view),
     version: gateway.version,
     gateway: { id: gateway.id, uptime_s: Math.round((Date.now() - gateway.startedAt) / 1000), open_answers: gateway.open(), following: broker.jobs.following },
     redis: { version: broker.facts.version, append_only: broker.facts.appendOnly, evicts: broker.facts.evicts },

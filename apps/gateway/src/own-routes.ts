@@ -1,0 +1,146 @@
+import { dialects, managementFields, type ManagementCall } from '@drover/dialects'
+import { ALWAYS, CODES, errorResponses, FORBIDDEN, ref, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+
+const text: Json = { type: 'string' }
+const plain = { 'text/plain': { schema: text } }
+const json = (schema: Json): Record<string, { schema: Json }> => ({ 'application/json': { schema } })
+const list = (items: Json): Json => ({ type: 'array', items })
+const object = (properties: Record<string, Json>): Json => ({ type: 'object', required: Object.keys(properties), properties })
+
+const answer = (description: string, content?: Json, more: Json = {}): Json => ({ description, headers: { ...ALWAYS, ...more }, ...(content && { content }) })
+const nativeError = (description: string): Json => answer(description, json(ref('schemas', 'OllamaError')))
+
+/** Errors of a route that the gateway answers from what it knows. */
+const refusals = (dialect: 'ollama.chat' | 'openai.chat', ...codes: (typeof CODES)[number][]): Record<string, Json> => ({
+  ...errorResponses(dialects[dialect], ['unauthorized', ...codes]),
+  ...FORBIDDEN,
+})
+
+interface Reading {
+  tag: string
+  id: string
+  summary: string
+  answer: Json
+  /** Answered without a key. */
+  open?: boolean
+}
+
+/** A route that only tells something. */
+const reading = ({ tag, id, summary, answer: content, open = false }: Reading): Operation => ({
+  tags: [tag],
+  summary,
+  operationId: id,
+  ...(open && { security: [] }),
+  responses: { '200': answer('OK', content), ...(open ? FORBIDDEN : refusals(tag === 'OpenAI' ? 'openai.chat' : 'ollama.chat')) },
+})
+
+const details = { type: 'object', description: 'Format, family, size and quantization.' }
+const tag = object({ name: text, model: text, modified_at: text, size: { type: 'integer' }, digest: text, details })
+const loaded = object({ name: text, model: text, size: { type: 'integer' }, digest: text, details, expires_at: text, size_vram: { type: 'integer' } })
+const openAiModel = object({ id: text, object: { const: 'model' }, created: { type: 'integer' }, owned_by: text })
+const map = { type: 'object', additionalProperties: { type: 'object' } }
+
+const body = (call: ManagementCall) => ({ required: true, content: json(managementFields[call].schema ?? {}) })
+
+const CHANGES = {
+  pull: 'Fetch a model',
+  push: 'Send a model',
+  create: 'Make a model',
+  copy: 'Copy a model',
+  delete: 'Delete a model',
+} satisfies Record<Exclude<ManagementCall, 'show'>, string>
+
+/** What nodes hold is not changed through the gateway. */
+const change = (call: keyof typeof CHANGES): Operation => ({
+  tags: ['Ollama'],
+  summary: `${CHANGES[call]} (not built)`,
+  operationId: `ollama.${call}`,
+  requestBody: body(call),
+  responses: {
+    '501': nativeError('The request is understood, and the error says what to do instead.'),
+    ...refusals('ollama.chat', 'bad_request', 'body_too_large', ...(call === 'pull' || call === 'create' ? [] : (['model_not_found'] as const))),
+  },
+})
+
+const ofUser = (id: string, summary: string): Operation => ({
+  tags: ['Ollama'],
+  summary,
+  operationId: id,
+  responses: { '401': nativeError("Nobody is signed in: there is no account of Ollama's maker behind Drover, or a key is needed."), ...FORBIDDEN },
+})
+
+const parameter = (name: string, description: string): Json => ({ name, in: 'path', required: true, description, schema: text })
+const DIGEST = parameter('digest', '`sha256:` and 64 hex digits.')
+
+const blobs = {
+  head: {
+    tags: ['Ollama'],
+    summary: 'Whether a blob is here: none is',
+    operationId: 'ollama.blobs.head',
+    parameters: [DIGEST],
+    responses: { '404': answer('It is not here.'), '400': answer('This is no digest.'), '401': answer('A key is needed.', undefined), ...FORBIDDEN },
+  },
+  post: {
+    tags: ['Ollama'],
+    summary: 'Send a blob (not built)',
+    operationId: 'ollama.blobs.post',
+    parameters: [DIGEST],
+    responses: { '501': nativeError('No blobs are kept; the error says what to do instead.'), ...refusals('ollama.chat', 'bad_request') },
+  },
+} satisfies Record<string, Operation>
+
+const show: Operation = {
+  tags: ['Ollama'],
+  summary: 'What is known of a model',
+  operationId: 'ollama.show',
+  requestBody: body('show'),
+  responses: {
+    '200': answer('OK', json(object({ modelfile: text, parameters: text, template: text, details, model_info: { type: 'object' }, capabilities: list(text), modified_at: text }))),
+    ...refusals('ollama.chat', 'bad_request', 'model_not_found', 'body_too_large', 'broker_unavailable'),
+  },
+}
+
+const model: Operation = {
+  tags: ['OpenAI'],
+  summary: 'One model',
+  operationId: 'openai.model',
+  parameters: [parameter('model', 'Its name; slashes need not be escaped.')],
+  responses: { '200': answer('OK', json(openAiModel)), ...refusals('openai.chat', 'model_not_found') },
+}
+
+const ready: Operation = {
+  ...reading({ tag: 'Drover', id: 'drover.ready', summary: 'Whether requests are taken', answer: plain, open: true }),
+  responses: { '200': answer('They are.', plain), '503': answer('They are not; the text says why.', plain), ...FORBIDDEN },
+}
+
+const native = (id: string, summary: string, schema: Json) => reading({ tag: 'Ollama', id, summary, answer: json(schema) })
+const ours = (id: string, summary: string, content: Json, open = false) => reading({ tag: 'Drover', id, summary, answer: content, open })
+
+/** Routes that the gateway answers itself. HEAD is listed only where it has an answer of its own. */
+export const ownRoutes = (): OpenApi['paths'] => ({
+  '/': { get: reading({ tag: 'Ollama', id: 'ollama.root', summary: 'A word for clients that look whether Ollama is there', answer: plain, open: true }) },
+  '/api/version': { get: native('ollama.version', 'The version of Ollama whose API this is', object({ version: text })) },
+  '/api/tags': { get: native('ollama.tags', 'All models of all nodes', object({ models: list(tag) })) },
+  '/api/ps': { get: native('ollama.ps', 'The models in memory, over all nodes', object({ models: list(loaded) })) },
+  '/api/show': { post: show },
+  '/api/pull': { post: change('pull') },
+  '/api/push': { post: change('push') },
+  '/api/create': { post: change('create') },
+  '/api/copy': { post: change('copy') },
+  '/api/delete': { delete: change('delete') },
+  '/api/blobs/{digest}': blobs,
+  '/api/me': { post: ofUser('ollama.me', 'Who is signed in: nobody') },
+  '/api/signout': { post: ofUser('ollama.signout', 'Sign out: nobody is signed in') },
+  '/api/user/keys/{key}': { delete: { ...ofUser('ollama.keys.delete', 'Sign a key out: nobody is signed in'), parameters: [parameter('key', 'The key.')] } },
+  '/api/experimental/model-recommendations': { get: native('ollama.recommendations', 'Models that are recommended: none', object({ recommendations: list({ type: 'object' }) })) },
+  '/v1/models': { get: reading({ tag: 'OpenAI', id: 'openai.models', summary: 'All models of all nodes', answer: json(object({ object: { const: 'list' }, data: list(openAiModel) })) }) },
+  '/v1/models/{model}': { get: model },
+  '/api/status': { get: ours('drover.status', 'Nodes, what they hold and do, and what waits', json(object({ version: text, gateway: { type: 'object' }, nodes: list({ type: 'object' }), lanes: list({ type: 'object' }), models: list({ type: 'object' }) }))) },
+  '/api/servers': { get: ours('drover.servers', 'The nodes by name, as OLOL tells its servers', json(object({ servers: map, count: { type: 'integer' } }))) },
+  '/api/models': { get: ours('drover.models', 'The models by name, as OLOL tells them', json(object({ models: map, count: { type: 'integer' } }))) },
+  '/livez': { get: ours('drover.live', 'Whether the gateway lives', plain, true) },
+  '/readyz': { get: ready },
+  '/metrics': { get: ours('drover.metrics', 'Metrics in the format of Prometheus', plain) },
+  '/openapi.json': { get: ours('drover.openapi', 'This description', json({ type: 'object' }), true) },
+  '/docs': { get: ours('drover.docs', 'This description as a page', { 'text/html': { schema: text } }, true) },
+})
