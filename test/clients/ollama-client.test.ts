@@ -2,6 +2,7 @@ import { Ollama } from 'ollama'
 import { expect } from 'vitest'
 import { expectedText, token, verifyText } from '../engine/tokens.ts'
 import type { ScriptedEngine } from '../engine/server.ts'
+import { ollamaTurn, openAiTurn, startCannedEngine } from '../support/canned-engine.ts'
 import { all, test as world } from '../support/world.ts'
 
 const KINDS = ['ollama', 'llama-server'] as const
@@ -9,15 +10,21 @@ type Kind = (typeof KINDS)[number]
 /** One model on each kind of engine: every answer of the native API is untouched on the one, translated on the other. */
 const MODELS = { ollama: 'native:8b', 'llama-server': 'other:latest' } as const satisfies Record<Kind, string>
 
-const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) => {
-  const started: Record<Kind, ScriptedEngine> = {
-    ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),
-    'llama-server': await engines({ kind: 'llama-server', models: ['other'] }),
-  }
-  const gateway = await house.gateway()
-  await house.worker('n1', Object.values(started).map(({ url }) => url), { gateway })
-  return { url: gateway.url, engines: started, ollama: new Ollama({ host: gateway.url }) }
-})
+const test = world
+  .extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
+    const started = { ollama: await startCannedEngine('ollama', 'canned:native'), 'llama-server': await startCannedEngine('llama-server', 'canned:other') }
+    onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
+    return started
+  })
+  .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
+    const started: Record<Kind, ScriptedEngine> = {
+      ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),
+      'llama-server': await engines({ kind: 'llama-server', models: ['other'] }),
+    }
+    const gateway = await house.gateway()
+    await house.worker('n1', [...Object.values(started), ...Object.values(canned)].map(({ url }) => url), { gateway })
+    return { url: gateway.url, engines: started, ollama: new Ollama({ host: gateway.url }) }
+  })
 
 const user = (content: string) => [{ role: 'user', content }]
 
@@ -76,14 +83,14 @@ test.for([
 test('the ollama client lists the models of all engines, those in memory, and a version', async ({ site }) => {
   await site.ollama.generate({ model: MODELS.ollama, prompt: 'job=load tokens=1' })
   const { models } = await site.ollama.list()
-  expect(models.map(({ name }) => name).toSorted()).toEqual(['native:8b', 'other:latest'])
+  expect(models.map(({ name }) => name).toSorted()).toEqual(['canned:native', 'canned:other', 'native:8b', 'other:latest'])
   const native = models.find(({ name }) => name === 'native:8b')
   expect(native).toMatchObject({ model: 'native:8b', size: 4_000_000_000, details: { family: 'llama', parameter_size: '8.0B', quantization_level: 'Q4_K_M' } })
   for (const { digest, modified_at: at } of models) {
     expect(digest).toMatch(/^[0-9a-f]{64}$/)
     expect(Date.parse(String(at))).not.toBeNaN()
   }
-  await expect.poll(async () => (await site.ollama.ps()).models.map(({ name }) => name).toSorted(), { timeout: 10_000 }).toEqual(['native:8b', 'other:latest'])
+  await expect.poll(async () => (await site.ollama.ps()).models.map(({ name }) => name).toSorted(), { timeout: 10_000 }).toEqual(['canned:other', 'native:8b', 'other:latest'])
   const { models: loaded } = await site.ollama.ps()
   for (const { expires_at: at } of loaded) expect(Date.parse(String(at))).toBeGreaterThan(Date.now())
   expect((await site.ollama.version()).version).toMatch(/^\d+\.\d+\.\d+$/)
@@ -139,3 +146,25 @@ test('aborting the ollama client stops the engine', async ({ site, onTestFinishe
   await expect.poll(async () => (await engines.ollama.admin.job('oab')).aborts, { timeout: 2_000, interval: 20 }).toBe(1)
   expect((await ollama.chat({ model: MODELS.ollama, messages: user('job=oab2 tokens=2') })).message.content).toBe(expectedText('oab2', 2))
 })
+
+const WEATHER = { type: 'function', function: { name: 'weather', description: 'of a city', parameters: { type: 'object', properties: { city: { type: 'string' } } } } }
+const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII='
+
+test.for(KINDS.flatMap((kind) => [true, false].map((stream) => ({ kind, stream }))))(
+  'the ollama client hears thoughts and calls of tools over $kind (streamed: $stream), and shows images',
+  async ({ kind, stream }, { site, canned }) => {
+    const said = { thinking: 'I look it up.', call: { name: 'weather', arguments: { city: 'Ulm' } } }
+    canned.ollama.answers('/api/chat', { answer: ollamaTurn(said) })
+    canned['llama-server'].answers('/v1/chat/completions', { answer: openAiTurn(said) })
+    const messages = [{ role: 'user', content: 'Where is this, and how is the weather?', images: [PIXEL] }]
+    const request = { model: kind === 'ollama' ? 'canned:native' : 'canned:other', messages, tools: [WEATHER], think: true }
+    const parts = stream ? await all(await site.ollama.chat({ ...request, stream })) : [await site.ollama.chat({ ...request, stream })]
+    expect(parts.map(({ message }) => message.thinking ?? '').join('')).toBe('I look it up.')
+    expect(parts.flatMap(({ message }) => message.tool_calls ?? [])).toMatchObject([{ function: { name: 'weather', arguments: { city: 'Ulm' } } }])
+    expect(parts.at(-1)).toMatchObject({ done: true, done_reason: 'stop', prompt_eval_count: 7, eval_count: 3 })
+    const { body = {} } = canned[kind].seen.at(-1) ?? {}
+    expect(body).toMatchObject({ tools: [WEATHER], ...(kind === 'ollama' ? { think: true, messages } : {}) })
+    if (kind === 'llama-server')
+      expect(body['messages']).toMatchObject([{ content: [{ type: 'text' }, { type: 'image_url', image_url: { url: `data:image/png;base64,${PIXEL}` } }] }])
+  },
+)

@@ -2,6 +2,7 @@ import OpenAI from 'openai'
 import { expect } from 'vitest'
 import type { ScriptedEngine } from '../engine/server.ts'
 import { expectedText, token, verifyText } from '../engine/tokens.ts'
+import { openAiTurn, startCannedEngine } from '../support/canned-engine.ts'
 import { all, test as world } from '../support/world.ts'
 
 const KINDS = ['ollama', 'llama-server'] as const
@@ -10,18 +11,24 @@ const MODELS = { ollama: 'native:8b', 'llama-server': 'other:latest' } as const 
 
 const FAULTS = KINDS.flatMap((kind) => (['error_at', 'cut_at', 'eof_at'] as const).map((fault) => ({ kind, fault, model: `${kind}-${fault}` })))
 
-const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) => {
-  const started: Record<Kind, ScriptedEngine> = {
-    ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),
-    'llama-server': await engines({ kind: 'llama-server', models: ['other'] }),
-  }
-  // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
-  const faulty = new Map(await Promise.all(FAULTS.map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
-  const gateway = await house.gateway()
-  await house.worker('n1', [...Object.values(started), ...faulty.values()].map(({ url }) => url), { gateway })
-  // The client wants a key; none is asked for here.
-  return { url: gateway.url, engines: started, faulty, openai: new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'unused' }) }
-})
+const test = world
+  .extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
+    const started = { ollama: await startCannedEngine('ollama', 'canned:native'), 'llama-server': await startCannedEngine('llama-server', 'canned:other') }
+    onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
+    return started
+  })
+  .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
+    const started: Record<Kind, ScriptedEngine> = {
+      ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),
+      'llama-server': await engines({ kind: 'llama-server', models: ['other'] }),
+    }
+    // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
+    const faulty = new Map(await Promise.all(FAULTS.map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
+    const gateway = await house.gateway()
+    await house.worker('n1', [...Object.values(started), ...faulty.values(), ...Object.values(canned)].map(({ url }) => url), { gateway })
+    // The client wants a key; none is asked for here.
+    return { url: gateway.url, engines: started, faulty, openai: new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'unused' }) }
+  })
 
 const user = (content: string) => [{ role: 'user' as const, content }]
 
@@ -73,7 +80,7 @@ test.for(['NATIVE:8b', 'Other'])('the model is echoed as written: %s', async (mo
 
 test('the openai client lists the models of all engines', async ({ site }) => {
   const models = await all(site.openai.models.list())
-  expect(models.map(({ id }) => id).toSorted()).toEqual([...FAULTS.map(({ model }) => `${model}:latest`), 'native:8b', 'other:latest'].toSorted())
+  expect(models.map(({ id }) => id).toSorted()).toEqual([...FAULTS.map(({ model }) => `${model}:latest`), 'native:8b', 'other:latest', 'canned:native', 'canned:other'].toSorted())
   for (const model of models) expect(model).toMatchObject({ object: 'model', owned_by: 'library', created: expect.any(Number) as number })
 })
 
@@ -118,4 +125,36 @@ test('aborting the openai client stops the engine', async ({ site }) => {
   for await (const { choices } of stream) if (choices[0]?.delta.content && (read += 1) === 3) break
   stream.controller.abort()
   await expect.poll(async () => (await engines['llama-server'].admin.job('aab')).aborts, { timeout: 2_000, interval: 20 }).toBe(1)
+})
+
+const WEATHER = {
+  type: 'function' as const,
+  function: { name: 'weather', description: 'of a city', parameters: { type: 'object', properties: { city: { type: 'string' } } } },
+}
+
+test.for(KINDS)('the openai client hears calls of tools over %s, whole and streamed, and sends their answers', async (kind, { site, canned }) => {
+  canned[kind].answers('/v1/chat/completions', { answer: openAiTurn({ thinking: 'I look it up.', call: { name: 'weather', arguments: { city: 'Ulm' } } }) })
+  const request = { model: kind === 'ollama' ? 'canned:native' : 'canned:other', messages: user('How is the weather in Ulm?'), tools: [WEATHER] }
+  const { choices } = await site.openai.chat.completions.create(request)
+  const call = { id: 'call_abc', type: 'function' as const, function: { name: 'weather', arguments: '{"city":"Ulm"}' } }
+  expect(choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [call] } })
+  expect(choices[0]?.message).toMatchObject({ [kind === 'ollama' ? 'reasoning' : 'reasoning_content']: 'I look it up.' })
+  expect(canned[kind].seen.at(-1)?.body).toMatchObject({ tools: [WEATHER] })
+
+  const stream = site.openai.chat.completions.stream(request)
+  expect((await stream.finalChatCompletion()).choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [call] } })
+
+  canned[kind].answers('/v1/chat/completions', { answer: openAiTurn({ text: 'It rains.' }) })
+  const turns = [...request.messages, { role: 'assistant' as const, tool_calls: [call] }, { role: 'tool' as const, tool_call_id: 'call_abc', content: 'rain' }]
+  const after = await site.openai.chat.completions.create({ ...request, messages: turns })
+  expect(after.choices[0]?.message.content).toBe('It rains.')
+  expect(canned[kind].seen.at(-1)?.body['messages']).toEqual(turns)
+})
+
+test.for(KINDS)('what %s refuses in its own words reaches the openai client with them', async (kind, { site, canned }) => {
+  const error = { message: 'the model says no', type: 'invalid_request_error', param: null, code: null }
+  canned[kind].answers('/v1/chat/completions', { status: 400, answer: { error } })
+  const asked = site.openai.chat.completions.create({ model: kind === 'ollama' ? 'canned:native' : 'canned:other', messages: user('hi'), stream: true })
+  await expect(asked).rejects.toBeInstanceOf(OpenAI.BadRequestError)
+  await expect(asked).rejects.toMatchObject({ status: 400, error })
 })

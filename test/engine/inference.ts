@@ -18,6 +18,8 @@ export interface Ask {
   format: AnswerFormat
   /** Whether a client that leaves a non-streamed request goes unnoticed, as with llama-server while it serves others. */
   deaf: boolean
+  /** Load-time options, as text. */
+  options?: string
   /** `keep_alive` in ms; negative: for ever. */
   keepMs?: number
   /** An error before the first byte, in this route's form. */
@@ -56,6 +58,7 @@ export const infer = (
   let run: Run | undefined
   const waiter = {
     gone: false,
+    ...(ask.options !== undefined && { options: ask.options }),
     granted(loadMs: number) {
       const runStats = stats.began(name, key, partial.have)
       const plan = { ...ask, key, script, partial, loadMs, since, stats: runStats, closes: settings.closesStreams }

@@ -7,6 +7,8 @@ export interface Waiter {
   gone: boolean
   /** It has a slot now; `loadMs` is how long it waited for the model to load. */
   granted(loadMs: number): void
+  /** Load-time options that it asks for, as text; another text than the loaded one means another load. */
+  options?: string
   /** Too many wait for a load already. */
   refused(): void
 }
@@ -18,6 +20,8 @@ interface Resident {
   waiting: Waiter[]
   expiresAt: number
   timer: NodeJS.Timeout | undefined
+  /** The load-time options that it was loaded with. */
+  options: string
 }
 
 const KEEP_MS = 300_000
@@ -51,7 +55,7 @@ export class Residency {
     for (const model of models) {
       const resident = this.#residents.get(model.name)
       if (resident) resident.model = model
-      else this.#residents.set(model.name, { model, state: 'out', running: 0, waiting: [], expiresAt: 0, timer: undefined })
+      else this.#residents.set(model.name, { model, state: 'out', running: 0, waiting: [], expiresAt: 0, timer: undefined, options: '' })
       this.#stats.model(model.name)
     }
   }
@@ -77,7 +81,7 @@ export class Residency {
   acquire(name: string, waiter: Waiter) {
     const resident = this.#of(name)
     if (!resident) waiter.refused()
-    else if (resident.state === 'in') this.#admit(resident, waiter, 0)
+    else if (resident.state === 'in' && resident.options === (waiter.options ?? '')) this.#admit(resident, waiter, 0)
     else if (this.#pending.length >= this.#settings.maxQueue) waiter.refused()
     else {
       this.#pending.push({ resident, waiter, since: performance.now() })
@@ -176,6 +180,12 @@ export class Residency {
       const head = this.#pending[0]
       if (!head) return
       const { resident, waiter, since } = head
+      const options = waiter.options ?? ''
+      if (resident.state === 'in' && resident.options !== options) {
+        // Running requests end first; whoever is behind waits for that, too.
+        if (resident.running > 0) return
+        this.#drop(resident)
+      }
       if (resident.state === 'in') {
         this.#pending.shift()
         this.#stats.model(resident.model.name).waiting--
@@ -193,6 +203,7 @@ export class Residency {
       }
       this.#loading = true
       resident.state = 'loading'
+      resident.options = options
       const done = () => {
         this.#loading = false
         resident.state = 'in'

@@ -20,6 +20,8 @@ export interface TinyModelOptions {
   seed?: number
   /** Weight of the end-of-text token. 0: never said; 3: answers of the default model end within some hundred tokens. */
   eos?: number
+  /** Says that it makes vectors, and how: 1 mean, 2 first token, 3 last token, 4 score. Default 0: it makes text, and says nothing of that. */
+  pooling?: number
   type?: NumberType
 }
 
@@ -59,6 +61,7 @@ const metadata = (sizes: Sizes, tokens: VocabularyToken[]): Buffer[] => [
   entry.u32('llama.rope.dimension_count', sizes.embd / sizes.heads),
   entry.f32('llama.rope.freq_base', 10_000),
   entry.u32('llama.vocab_size', sizes.vocab),
+  ...(sizes.pooling > 0 ? [entry.u32('llama.pooling_type', sizes.pooling)] : []),
   entry.string('tokenizer.ggml.model', 'llama'),
   entry.strings('tokenizer.ggml.tokens', tokens.map(({ text }) => text)),
   entry.f32s('tokenizer.ggml.scores', tokens.map(({ score }) => score)),
@@ -145,7 +148,7 @@ function* data({ shape, scale, bytes, first, rowScale }: Tensor, noise: Noise): 
 export const writeTinyModel = async ({ path, ...options }: TinyModelOptions): Promise<void> => {
   const { embd = 64, heads = 4 } = options
   const sizes: Sizes = {
-    name: 'tiny-random', layers: 4, kvHeads: heads, ffn: 2 * embd, vocab: 1024, context: 2048, seed: 1, eos: 0, type: 'f32',
+    name: 'tiny-random', layers: 4, kvHeads: heads, ffn: 2 * embd, vocab: 1024, context: 2048, seed: 1, eos: 0, pooling: 0, type: 'f32',
     ...options, embd, heads,
   }
   if (!Number.isInteger(embd / heads / 2)) throw new RangeError('embd must be a multiple of heads, with an even quotient')

@@ -11,6 +11,13 @@ export const parseObject = (text: string): Fields | string => {
   }
 }
 
+/** Options that a model is loaded with; -1 leaves the number of layers to the engine. */
+const LOAD_TIME = ['num_ctx', 'num_batch', 'num_gpu', 'main_gpu', 'use_mmap', 'num_thread', 'draft_num_predict']
+
+/** The load-time options of a request as text: `''` for none. */
+export const loadOptionsOf = (options: Fields): string =>
+  LOAD_TIME.flatMap((name) => (options[name] === undefined || options[name] === null || options[name] === -1 ? [] : [`${name}=${JSON.stringify(options[name])}`])).join(' ')
+
 /** A limit of new tokens; absent or negative: none. */
 export const limitOf = (value: unknown): number => (typeof value === 'number' && value >= 0 ? Math.floor(value) : Infinity)
 

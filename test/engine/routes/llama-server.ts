@@ -2,12 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { send, sendJson } from '../answer.ts'
 import type { EngineContext } from '../context.ts'
 import { llamaChat, llamaCompletion, llamaText } from '../formats/llama-server.ts'
+import { llamaMessages } from '../formats/messages.ts'
 import { infer } from '../inference.ts'
 import type { Model } from '../options.ts'
 import { promptTokens, readMessages, render, wantedOfChat, wantedOfRaw } from '../prompt.ts'
+import { llamaEmbedding } from './embeddings.ts'
 import { includesUsage, limitOf, parseObject, stopsOf } from './fields.ts'
+import { messagesAsk, messagesIn } from './messages.ts'
 
-const TYPES: Record<number, string> = { 400: 'invalid_request_error', 404: 'not_found_error', 503: 'unavailable_error' }
+const TYPES: Record<number, string> = { 400: 'invalid_request_error', 404: 'not_found_error', 501: 'not_supported_error', 503: 'unavailable_error' }
 
 const llamaError = (response: ServerResponse) => (status: number, message = 'scripted failure') =>
   sendJson(response, { error: { code: status, message, type: TYPES[status] ?? 'server_error' } }, status)
@@ -112,6 +115,24 @@ const completion = (own: boolean): Post => (context, request, response, text) =>
   })
 }
 
+const messages: Post = (context, request, response, text) => {
+  const refuse = llamaError(response)
+  const fields = parseObject(text)
+  if (typeof fields === 'string') return refuse(400, `parse error: ${fields}`)
+  if (fields['messages'] === undefined) return refuse(500, "'messages' is required")
+  const model = served(context)
+  const format = (tokens: number) => llamaMessages(model.name, tokens)
+  infer(context, request, response, text, { ...messagesAsk(fields, model, format), refuse, deaf: true, keepMs: -1 })
+}
+
+const countTokens: Post = (context, request, response, text) => {
+  context.stats.seen({ path: request.url ?? '', headers: request.headers, body: text })
+  const fields = parseObject(text)
+  if (typeof fields === 'string') return llamaError(response)(400, `parse error: ${fields}`)
+  if (fields['messages'] === undefined) return llamaError(response)(500, "'messages' is required")
+  sendJson(response, { input_tokens: promptTokens(render(messagesIn(fields), served(context).continues)) })
+}
+
 const template: Post = (context, _, response, text) => {
   const fields = parseObject(text)
   if (typeof fields === 'string') return llamaError(response)(400, `parse error: ${fields}`)
@@ -124,7 +145,10 @@ const posts: Record<string, Post> = {
   '/v1/completions': completion(false),
   '/completion': completion(true),
   '/completions': completion(true),
+  '/v1/messages': messages,
+  '/v1/messages/count_tokens': countTokens,
   '/apply-template': template,
+  ...llamaEmbedding(served, llamaError),
 }
 
 const gets: Record<string, (context: EngineContext, response: ServerResponse) => void> = {

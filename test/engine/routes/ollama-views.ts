@@ -38,8 +38,8 @@ export const ps = ({ residency }: EngineContext) => ({
 export const shown = (model: Model) => ({
   license: '',
   modelfile: `FROM ${model.name}\n`,
-  parameters: '',
-  template: '{{ .Prompt }}',
+  parameters: `${'stop'.padEnd(30)} "<|end|>"\n${'temperature'.padEnd(30)} 0.7`,
+  template: '{{ .System }}{{ .Prompt }}{{ if .Suffix }}{{ .Suffix }}{{ end }}',
   details: details(model),
   model_info: {
     'general.architecture': model.family,
