@@ -194,8 +194,8 @@ const STRANGERS: Record<DialectName, { fields: Record<string, unknown>; names: s
   },
   'ollama.generate': { fields: { options: { zz_option: 1 }, zz_top: 1, _debug_render_only: true }, names: ['_debug_render_only', 'options.zz_option', 'zz_top'] },
   'openai.chat': {
-    fields: { messages: [{ role: 'user', content: 'job=strange tokens=2', zz_inner: 1 }], zz_top: [1], cache_prompt: true, grammar: 'root ::= "x"', user: 'me' },
-    names: ['cache_prompt', 'grammar', 'messages.zz_inner', 'user', 'zz_top'],
+    fields: { messages: [{ role: 'user', content: 'job=strange tokens=2', zz_inner: 1 }], zz_top: [1], cache_prompt: true, id_slot: 0, user: 'me' },
+    names: ['cache_prompt', 'id_slot', 'messages.zz_inner', 'user', 'zz_top'],
   },
 }
 
@@ -206,7 +206,7 @@ test.for(DIALECTS)('fields that the dialect does not know are dropped, named, an
   expect(String(answer.headers['x-drover-ignored']).split(', ').toSorted()).toEqual(names)
   const body = (await site.engine.admin.stats()).last.findLast(({ key }) => key === 'strange')?.body ?? ''
   expect(body).toContain('job=strange')
-  expect(body).not.toMatch(/zz_|_debug|slot_id|cache_prompt|grammar/)
+  expect(body).not.toMatch(/zz_|_debug|slot_id|id_slot|cache_prompt/)
 })
 
 test('names of dropped fields cannot break out of their header', async ({ site }) => {
