@@ -1,6 +1,7 @@
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { loadRequest } from './ollama-request.ts'
+import { wantsUsage } from './openai-writer.ts'
 import { unsupported } from './refusal.ts'
 
 /** Options that a model is loaded with: another value makes Ollama unload and load it again, for everybody. */
@@ -43,6 +44,8 @@ export const askOpenAi = (request: ExchangeRequest): JsonObject => {
   const { body, engine } = request
   const { max_completion_tokens: limit, reasoning, stream_options: _options, ...rest } = body
   const asked: JsonObject = { ...rest, model: engine.model, ...streaming(request) }
+  // Without usage llama-server has its timings in the event that ends a choice: they tell as much, and the stream is its own.
+  if (engine.kind === 'llama-server' && request.stream && !wantsUsage(request)) delete asked['stream_options']
   // Ollama knows the newer name of the limit not at all, llama-server as another name of the older one.
   if (limit !== undefined) asked['max_tokens'] = limit
   if (engine.kind === 'ollama') {
