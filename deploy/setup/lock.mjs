@@ -53,7 +53,8 @@ const take = async (path) => {
   const mark = `${path}.taking`
   try {
     mkdirSync(mark)
-  } catch {
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error
     const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
     if (Date.now() - mtimeMs > TAKING_MS) rmSync(mark, { recursive: true, force: true })
     return undefined

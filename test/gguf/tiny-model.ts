@@ -1,7 +1,7 @@
 import { open, rename } from 'node:fs/promises'
 import { aligned, ALIGNMENT, entry, header, type TensorInfo } from './header.ts'
 import { Noise, type NumberType } from './noise.ts'
-import { TOKEN, vocabulary, type VocabularyToken } from './vocabulary.ts'
+import { INFILL, TOKEN, vocabulary, type VocabularyToken } from './vocabulary.ts'
 
 export interface TinyModelOptions {
   path: string
@@ -22,6 +22,8 @@ export interface TinyModelOptions {
   eos?: number
   /** Says that it makes vectors, and how: 1 mean, 2 first token, 3 last token, 4 score. Default 0: it makes text, and says nothing of that. */
   pooling?: number
+  /** Has the tokens for filling a gap in a text. */
+  infill?: boolean
   type?: NumberType
 }
 
@@ -70,6 +72,7 @@ const metadata = (sizes: Sizes, tokens: VocabularyToken[]): Buffer[] => [
   entry.u32('tokenizer.ggml.bos_token_id', TOKEN.begin),
   entry.u32('tokenizer.ggml.eos_token_id', TOKEN.end),
   entry.u32('tokenizer.ggml.eot_token_id', TOKEN.turnEnd),
+  ...(sizes.infill ? ['pre', 'suf', 'mid'].map((part, i) => entry.u32(`tokenizer.ggml.fim_${part}_token_id`, sizes.vocab - INFILL.length + i)) : []),
   entry.bool('tokenizer.ggml.add_bos_token', true),
   entry.bool('tokenizer.ggml.add_eos_token', false),
   // A space put before every text would make a chat template that begins with a control token unusable with a grammar.
@@ -148,13 +151,13 @@ function* data({ shape, scale, bytes, first, rowScale }: Tensor, noise: Noise): 
 export const writeTinyModel = async ({ path, ...options }: TinyModelOptions): Promise<void> => {
   const { embd = 64, heads = 4 } = options
   const sizes: Sizes = {
-    name: 'tiny-random', layers: 4, kvHeads: heads, ffn: 2 * embd, vocab: 1024, context: 2048, seed: 1, eos: 0, pooling: 0, type: 'f32',
+    name: 'tiny-random', layers: 4, kvHeads: heads, ffn: 2 * embd, vocab: 1024, context: 2048, seed: 1, eos: 0, pooling: 0, infill: false, type: 'f32',
     ...options, embd, heads,
   }
   if (!Number.isInteger(embd / heads / 2)) throw new RangeError('embd must be a multiple of heads, with an even quotient')
   if (!Number.isInteger(heads / sizes.kvHeads)) throw new RangeError('heads must be a multiple of kvHeads')
   if (sizes.vocab < 512 || sizes.vocab > 5000) throw new RangeError('vocab must be 512 to 5000')
-  const tokens = vocabulary(sizes.vocab)
+  const tokens = vocabulary(sizes.vocab, sizes.infill)
   const plan = tensors(sizes, tokens)
   const noise = new Noise(sizes.seed, sizes.type)
   // Under a name of its own until it is whole: several test files may want the same model at once.

@@ -15,6 +15,9 @@ export const TOKEN = { unknown: 0, begin: 1, end: 2, turn: 3, turnEnd: 4 } as co
 const SPACE = '\u2581'
 const CONTROLS = ['<s>', '</s>', '<|turn|>', '<|end|>']
 
+/** What marks the text before a gap, the text after it, and where the gap is to be filled. */
+export const INFILL = ['<|before|>', '<|after|>', '<|gap|>']
+
 const pairs = (left: Iterable<string>, right: Iterable<string>): string[] => {
   const seconds = [...right]
   return [...left].flatMap((first) => seconds.map((second) => first + second))
@@ -27,9 +30,10 @@ const SYLLABLES = pairs('bdfgklmnprstvz', 'aeiou')
 /**
  * A byte-level SentencePiece vocabulary, so that any text can be tokenized. Earlier pieces merge first, and every word can be
  * reached by merging pieces that are there (letters, syllable, space, more syllables): else a word would be cut differently
- * when it is read than when it was said, and an answer continued from its text would go on differently.
+ * when it is read than when it was said, and an answer continued from its text would go on differently. `infill`: its last tokens
+ * are `INFILL`.
  */
-export const vocabulary = (size: number): VocabularyToken[] => {
+export const vocabulary = (size: number, infill = false): VocabularyToken[] => {
   const letters = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i))
   const words = SYLLABLES.map((syllable) => SPACE + syllable)
   const pieces = [
@@ -42,11 +46,12 @@ export const vocabulary = (size: number): VocabularyToken[] => {
   ]
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`)
   const fixed = [silent(KIND.unknown)('<unk>'), ...CONTROLS.map(silent(KIND.control)), ...bytes.map(silent(KIND.byte))]
-  const merged = pieces.slice(0, size - fixed.length).map((text, i) => ({
+  const last = infill ? INFILL.map(silent(KIND.control)) : []
+  const merged = pieces.slice(0, size - fixed.length - last.length).map((text, i) => ({
     text,
     kind: KIND.normal,
     score: -(fixed.length + i),
     spoken: text.length > 2 && text.startsWith(SPACE),
   }))
-  return [...fixed, ...merged]
+  return [...fixed, ...merged, ...last]
 }

@@ -75,7 +75,8 @@ const inTurn = async <T>(path: string, work: () => Promise<T>): Promise<T | unde
   const mark = `${path}.taking`
   try {
     mkdirSync(mark)
-  } catch {
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new ExitError(`the data folder cannot be written to: ${reasonOf(error)}; name another with --data`)
     const { mtimeMs } = statSync(mark, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() }
     if (Date.now() - mtimeMs > TAKING_MS) rmSync(mark, { recursive: true, force: true })
     return undefined
