@@ -1,5 +1,7 @@
-/** Entries of one job are this many times as far apart as an append is slower than at its quickest. */
+/** Entries of one job are this many times as far apart as an append is late. */
 const TIMES = 10
+/** An append is late when it takes this much longer than at its quickest, ms: with a few dozen streams none waits for another. */
+const LATE_MS = 2
 /** At most so far, ms. */
 const FARTHEST_MS = 50
 /** The quickest append is that of the last two spans, ms: a busier network is not "late" for ever. */
@@ -29,7 +31,7 @@ export class Pacing {
   }
 
   get gapMs(): number {
-    const late = this.#average - Math.min(this.#quickest, this.#before)
+    const late = this.#average - Math.min(this.#quickest, this.#before) - LATE_MS
     return late > 0 ? Math.min(FARTHEST_MS, late * TIMES) : 0
   }
 }
