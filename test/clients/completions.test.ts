@@ -7,6 +7,7 @@ import { all, test as world } from '../support/world.ts'
 const KINDS = ['ollama', 'llama-server'] as const
 type Kind = (typeof KINDS)[number]
 const MODELS = { ollama: 'native:8b', 'llama-server': 'other:latest' } as const satisfies Record<Kind, string>
+const INSERTING = 'inserting:latest'
 const FAULTS = KINDS.flatMap((kind) => (['error_at', 'cut_at', 'eof_at'] as const).map((fault) => ({ kind, fault, model: `${kind}-${fault}` })))
 
 const client = (url: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey: 'unused', maxRetries: 0 })
@@ -16,10 +17,11 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
     ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),
     'llama-server': await engines({ kind: 'llama-server', models: ['other'] }),
   }
+  const inserting = await engines({ kind: 'llama-server', models: [{ name: INSERTING, capabilities: ['completion', 'insert'] }] })
   // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
   const faulty = new Map(await Promise.all(FAULTS.map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
   const gateway = await house.gateway()
-  await house.worker('n1', [...Object.values(started), ...faulty.values()].map(({ url }) => url), { gateway })
+  await house.worker('n1', [...Object.values(started), inserting, ...faulty.values()].map(({ url }) => url), { gateway })
   return { url: gateway.url, engines: started, faulty, openai: client(gateway.url) }
 })
 
@@ -75,8 +77,14 @@ test('a list of one prompt is that prompt on an Ollama, which refuses several in
   })
 })
 
-test('a suffix goes to an Ollama; llama-server, which would pass over it, is not asked', async ({ site }) => {
+test('a suffix goes to an Ollama, and to the endpoint of a llama-server that is made for it, if its model is, too', async ({ site }) => {
   const { openai, engines } = site
+  const asked = { model: INSERTING, prompt: 'job=cc9 tokens=9', suffix: 'end', max_tokens: 4 }
+  expect(await openai.completions.create(asked)).toMatchObject({
+    model: INSERTING, object: 'text_completion', choices: [{ text: expectedText('cc9', 4), index: 0, finish_reason: 'length' }], usage: { completion_tokens: 4 },
+  })
+  const chunks = await all(await openai.completions.create({ ...asked, stream: true }))
+  expect(chunks.map(({ choices }) => choices[0]?.text ?? '').join('')).toBe(expectedText('cc9', 4))
   await openai.completions.create({ model: MODELS.ollama, prompt: 'job=cc7 tokens=2', suffix: 'end' })
   expect(JSON.parse((await engines.ollama.admin.stats()).last.at(-1)?.body ?? '{}')).toMatchObject({ suffix: 'end' })
   await expect(openai.completions.create({ model: MODELS['llama-server'], prompt: 'job=cc7 tokens=2', suffix: 'end' })).rejects.toMatchObject({

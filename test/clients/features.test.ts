@@ -17,6 +17,7 @@ const test = world
       started[kind].answers('/v1/chat/completions', { answer: openAiTurn({ text: 'yes' }) })
       started[kind].answers('/v1/completions', { answer: [text] })
     }
+    started['llama-server'].answers('/infill', { answer: [{ index: 0, content: 'yes', stop: true, stop_type: 'eos', tokens_predicted: 3, tokens_evaluated: 7 }] })
     started.ollama.answers('/api/chat', { answer: ollamaTurn({ text: 'yes' }) })
     started.ollama.answers('/api/generate', { answer: [generated] })
     return started
@@ -56,6 +57,8 @@ const openAi = (what: string, body: Record<string, unknown>, ollama: Outcome = b
   what, path: '/v1/chat/completions', body: { ...chat, ...body }, ollama, llama,
 })
 
+const INFILL = { input_prefix: 'what?', input_suffix: 'x' }
+
 const CASES: Case[] = [
   ...native('thinking on', { think: true }, { chat_template_kwargs: { enable_thinking: true } }),
   ...native('thinking off', { think: false }, { chat_template_kwargs: { enable_thinking: false } }),
@@ -70,7 +73,8 @@ const CASES: Case[] = [
     ollama: { messages: [{ role: 'user', content: 'what?', images: [PIXEL] }] }, llama: { messages: [SHOWN] },
   },
   { what: 'images', path: '/api/generate', body: { ...prompt, images: [PIXEL] }, ollama: { images: [PIXEL] }, llama: { messages: [SHOWN] } },
-  { what: 'a suffix', path: '/api/generate', body: { ...prompt, suffix: 'x' }, ollama: { suffix: 'x' }, llama: does('insert') },
+  { what: 'a suffix', path: '/api/generate', body: { ...prompt, suffix: 'x' }, ollama: { suffix: 'x' }, llama: INFILL },
+  { what: 'a raw prompt with a suffix', path: '/api/generate', body: { ...prompt, raw: true, suffix: 'x' }, ollama: { raw: true, suffix: 'x' }, llama: does('insert') },
   { what: 'a template', path: '/api/generate', body: { ...prompt, template: 'x' }, ollama: { template: 'x' }, llama: does('template') },
   { what: 'a raw prompt', path: '/api/generate', body: { ...prompt, raw: true }, ollama: { raw: true, prompt: 'what?' }, llama: { prompt: 'what?' } },
   {
@@ -89,7 +93,7 @@ const CASES: Case[] = [
   openAi('the newer limit before the older', { max_tokens: 9, max_completion_tokens: 5 }, { max_tokens: 5 }, { max_tokens: 5 }),
   openAi('a temperature', { temperature: 0, top_p: 0.5 }),
   openAi('a seed and stops', { seed: 7, stop: ['x'] }),
-  { what: 'a suffix', path: '/v1/completions', body: { ...prompt, suffix: 'x' }, ollama: { suffix: 'x' }, llama: does('insert') },
+  { what: 'a suffix', path: '/v1/completions', body: { ...prompt, suffix: 'x' }, ollama: { suffix: 'x' }, llama: INFILL },
   { what: 'a grammar', path: '/v1/completions', body: { ...prompt, grammar: GRAMMAR }, ollama: does('grammar'), llama: { grammar: GRAMMAR } },
   { what: 'log probabilities', path: '/v1/completions', body: { ...prompt, logprobs: 2 }, ollama: { logprobs: 2 }, llama: { logprobs: 2 } },
   { what: 'two answers', path: '/v1/completions', body: { ...prompt, n: 2 }, ollama: { n: 2 }, llama: { n: 2 } },

@@ -36,6 +36,7 @@ const requests: [name: string, path: string, body: unknown][] = [
   ['a chat as one body', '/v1/chat/completions', { ...common, messages }],
   ['a streamed completion', '/v1/completions', { ...common, prompt, stream: true }],
   ['a completion as one body', '/v1/completions', { ...common, prompt }],
+  ['a gap, by a model that has no tokens for it', '/infill', { input_prefix: prompt, input_suffix: 'x' }],
   ['a prompt without messages', '/v1/chat/completions', common],
   ['two assistant messages at the end', '/v1/chat/completions', {
     ...common, messages: [...messages, { role: 'assistant', content: ' a' }, { role: 'assistant', content: ' b' }],

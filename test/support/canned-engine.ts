@@ -29,9 +29,11 @@ const views = (kind: 'ollama' | 'llama-server', model: string): Record<string, o
         '/health': { status: 'ok' },
       }
 
+const isSse = (path: string): boolean => path.startsWith('/v1') || path === '/infill'
+
 const streamed = (path: string, events: object[]): string =>
-  path.startsWith('/v1')
-    ? `${events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('')}data: [DONE]\n\n`
+  isSse(path)
+    ? events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('') + (path.startsWith('/v1') ? 'data: [DONE]\n\n' : '')
     : events.map((event) => `${JSON.stringify(event)}\n`).join('')
 
 /** An engine on the wire that answers with what a test puts into its mouth: calls of tools, thoughts, refusals. It shows what it was asked. */
@@ -49,7 +51,7 @@ export const startCannedEngine = async (kind: 'ollama' | 'llama-server', model: 
       seen.push({ path, body: JSON.parse(text) as Record<string, unknown> })
       const { status = 404, answer = { error: `no answer for ${path}` } } = { status: canned.has(path) ? 200 : 404, ...canned.get(path) }
       if (!Array.isArray(answer)) return void reply(status, 'application/json', JSON.stringify(answer))
-      reply(status, path.startsWith('/v1') ? 'text/event-stream' : 'application/x-ndjson', streamed(path, answer))
+      reply(status, isSse(path) ? 'text/event-stream' : 'application/x-ndjson', streamed(path, answer))
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

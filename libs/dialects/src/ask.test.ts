@@ -41,6 +41,15 @@ test('an engine that speaks OpenAI gets the request streamed with usage', () => 
   expect(asked('openai.chat', { body }).body).toEqual({ ...common, reasoning: { effort: 'low' } })
 })
 
+test('for a stream whose usage nobody wants, llama-server is asked what its own clients ask', () => {
+  const { body } = asked('openai.chat', { engine: engines.llama })
+  expect(body).toMatchObject({ stream: true })
+  expect(body).not.toHaveProperty('stream_options')
+  const wanted = { stream_options: { include_usage: true } }
+  expect(asked('openai.chat', { engine: engines.llama, body: wanted }).body).toMatchObject(wanted)
+  expect(asked('openai.chat').body).toMatchObject(wanted)
+})
+
 test('tools with log probabilities are one call on llama-server, and a stream elsewhere', () => {
   const body = { tools: TOOLS, logprobs: true }
   expect(asked('openai.chat', { engine: engines.llama, body }).body).toMatchObject({ stream: false })
@@ -155,7 +164,8 @@ test('a raw prompt goes to the endpoint that has no template', () => {
 })
 
 test.each([
-  [{ suffix: 'x' }, 'registry.ollama.ai/library/asked:latest does not support insert'],
+  [{ suffix: 'x', images: ['aaaa'] }, 'registry.ollama.ai/library/asked:latest does not support images with a suffix'],
+  [{ suffix: 'x', template: 'x' }, 'registry.ollama.ai/library/asked:latest does not support template'],
   [{ template: 'x' }, 'registry.ollama.ai/library/asked:latest does not support template'],
   [{ context: [1] }, 'registry.ollama.ai/library/asked:latest does not support context'],
   [{ raw: true, suffix: 'x' }, 'registry.ollama.ai/library/asked:latest does not support insert'],

@@ -77,21 +77,18 @@ export const parseCompletion = (input: string): ParsedRequest => {
 }
 
 /** Ollama knows one text only: a list of one says the same. */
-const oneText = (given: unknown): unknown => (Array.isArray(given) && given.length === 1 && typeof given[0] === 'string' ? given[0] : given)
+export const oneText = (given: unknown): unknown => (Array.isArray(given) && given.length === 1 && typeof given[0] === 'string' ? given[0] : given)
 
 /**
- * A `/v1/completions` request for an engine that speaks it.
+ * A `/v1/completions` request for an engine that speaks it; one with a suffix does not come here for a llama-server.
  * @throws BrokerError `engine_refused` for what the engine would pass over without a word although it decides about the answer
  */
 export const askCompletions = ({ body, asked, engine }: ExchangeRequest): JsonObject => {
   const { stream_options: _options, prompt: given, suffix, ...rest } = body
   const common = { ...rest, model: engine.model, stream: true, stream_options: { include_usage: true } }
-  if (engine.kind === 'ollama') {
-    if (body['grammar']) throw unsupported(asked, 'grammar')
-    return { ...common, prompt: oneText(given), ...(suffix ? { suffix } : {}) }
-  }
-  if (suffix) throw unsupported(asked, 'insert')
-  return { ...common, prompt: given }
+  if (engine.kind !== 'ollama') return { ...common, prompt: given }
+  if (body['grammar']) throw unsupported(asked, 'grammar')
+  return { ...common, prompt: oneText(given), ...(suffix ? { suffix } : {}) }
 }
 
 /**

@@ -108,7 +108,8 @@ describe('what is asked', () => {
   })
 
   test.each([
-    [llama, { suffix: 'x' }, 'registry.ollama.ai/library/asked:latest does not support insert'],
+    [llama, { suffix: 'x', prompt: ['a', 'b'] }, 'prompt must be one string where there is a suffix'],
+    [llama, { suffix: 'x', prompt: [1, 2] }, 'prompt must be one string where there is a suffix'],
     [ollama, { grammar: 'root ::= "a"' }, 'registry.ollama.ai/library/asked:latest does not support grammar'],
     [engines.native, { grammar: 'root ::= "a"' }, 'registry.ollama.ai/library/asked:latest does not support grammar'],
     [engines.native, { prompt: ['a', 'b'] }, 'prompt must be one string for this model'],

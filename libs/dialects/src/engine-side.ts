@@ -1,13 +1,15 @@
+import type { BrokerError } from '@drover/core'
 import type { Exchange, ExchangeRequest } from './dialect.ts'
-import type { EventReader } from './delta.ts'
+import type { EventReader, JsonObject } from './delta.ts'
 import { protocol } from './engine-event.ts'
 import { LineCutter, SseCutter, type EventCutter, type TakeEvent } from './event-stream.ts'
+import { InfillReader } from './infill-reader.ts'
 import { MessagesReader } from './messages-reader.ts'
 import { OllamaReader } from './ollama-events.ts'
 import { OpenAiReader } from './openai-reader.ts'
-import { isAnthropicError, refusalOf } from './refusal.ts'
+import { inClientsName, isAnthropicError, refusalOf, unsupported } from './refusal.ts'
 import { ResponsesReader } from './responses-reader.ts'
-import { isNative, type EngineFormat, type Route } from './route.ts'
+import { isNative, type EngineFormat, type GenerationRequest, type Route } from './route.ts'
 
 export const JSON_TYPE = 'application/json; charset=utf-8'
 export const NDJSON_TYPE = 'application/x-ndjson'
@@ -15,13 +17,16 @@ export const SSE_TYPE = 'text/event-stream'
 
 export const cutShort = () => protocol('the engine closed its answer before the end of it')
 
+const answersIn = ({ n }: JsonObject): number => (typeof n === 'number' ? n : 1)
+
 const readers: Record<EngineFormat, (request: ExchangeRequest) => EventReader> = {
   'ollama.chat': () => new OllamaReader('chat'),
   'ollama.generate': () => new OllamaReader('generate'),
   'openai.chat': () => new OpenAiReader(),
-  'openai.completions': ({ body }) => new OpenAiReader(typeof body['n'] === 'number' ? body['n'] : 1),
+  'openai.completions': ({ body }) => new OpenAiReader(answersIn(body)),
   'openai.responses': () => new ResponsesReader(),
   'anthropic.messages': () => new MessagesReader(),
+  'llama.infill': ({ body }) => new InfillReader(answersIn(body)),
 }
 
 /** Formats whose events have a line with their type. */
@@ -47,9 +52,17 @@ const cutterOf = (format: EngineFormat): EventCutter => {
   return format === 'openai.completions' ? withoutNull(new SseCutter()) : new SseCutter(isTyped(format))
 }
 
+const refusalIn = (format: EngineFormat, request: GenerationRequest, status: number, said: string): BrokerError => {
+  const { dialect, asked } = request
+  const text = inClientsName(said, request)
+  // A model without tokens for that is no server's failure, and clients would repeat what was answered with 501.
+  if (format === 'llama.infill' && status === 501) return unsupported(asked, 'insert')
+  return refusalOf(status, text, errorForm(format) === errorForm(dialect) && (format !== 'anthropic.messages' || isAnthropicError(text)))
+}
+
 /** What every exchange has, whatever becomes of the answer: the call, and how the engine's answer is read. */
 export const sides = (
-  request: ExchangeRequest & { dialect: EngineFormat },
+  request: GenerationRequest,
   { format, path, body }: Route,
   stream: boolean,
 ): Pick<Exchange, 'call' | 'contentType' | 'refusal'> & { reader: EventReader; cutter: EventCutter } => ({
@@ -57,5 +70,5 @@ export const sides = (
   contentType: !stream ? JSON_TYPE : isNative(request.dialect) ? NDJSON_TYPE : SSE_TYPE,
   reader: readers[format](request),
   cutter: cutterOf(format),
-  refusal: (status, text) => refusalOf(status, text, errorForm(format) === errorForm(request.dialect) && (format !== 'anthropic.messages' || isAnthropicError(text))),
+  refusal: (status, text) => refusalIn(format, request, status, text),
 })

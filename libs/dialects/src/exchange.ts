@@ -6,7 +6,7 @@ import { detokenizeExchange, rerankExchange, tokenizeExchange } from './llama-ow
 import { loadBody } from './ollama-events.ts'
 import { loadRequest } from './ollama-request.ts'
 import { rewritten } from './rewritten.ts'
-import { isNative, routeOf, type EngineFormat, type GenerationRequest } from './route.ts'
+import { isNative, routeOf, type GenerationDialect, type GenerationRequest } from './route.ts'
 import { untouchedStream } from './untouched.ts'
 import { withoutCall } from './whole-call.ts'
 
@@ -23,7 +23,7 @@ const generation = (request: GenerationRequest): Exchange => {
 }
 
 /** Dialects whose answer is one body that the engine makes in one call. */
-const whole: Record<Exclude<DialectId, EngineFormat>, (request: ExchangeRequest) => Exchange> = {
+const whole: Record<Exclude<DialectId, GenerationDialect>, (request: ExchangeRequest) => Exchange> = {
   'ollama.embed': embedExchange,
   'ollama.embeddings': legacyEmbeddingsExchange,
   'openai.embeddings': openAiEmbeddingsExchange,

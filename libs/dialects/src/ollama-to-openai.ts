@@ -12,7 +12,7 @@ const SAME_NAME = ['temperature', 'top_k', 'top_p', 'min_p', 'typical_p', 'repea
 const REPEAT_WINDOW = 32_768
 
 /** Sampling options in llama-server's terms. Nothing is sent for what the client left open: the model's own defaults hold. */
-const sampling = ({ body, policy }: ExchangeRequest): JsonObject => {
+export const sampling = ({ body, policy }: ExchangeRequest): JsonObject => {
   const options = isObject(body['options']) ? body['options'] : {}
   const out: JsonObject = {}
   for (const name of SAME_NAME) if (options[name] !== undefined) out[name] = options[name]
@@ -25,7 +25,7 @@ const sampling = ({ body, policy }: ExchangeRequest): JsonObject => {
 }
 
 /** llama-server gives log probabilities only where at least one alternative is asked for; the writer takes one too many away. */
-const alternatives = (body: JsonObject): number => Math.max(1, Number(body['top_logprobs'] ?? 0))
+export const alternatives = (body: JsonObject): number => Math.max(1, Number(body['top_logprobs'] ?? 0))
 
 const responseFormat = (format: unknown): JsonObject => {
   if (format === 'json') return { response_format: { type: 'json_object' } }
@@ -94,11 +94,16 @@ export const chatToOpenAi = (request: ExchangeRequest): JsonObject => {
   }
 }
 
-/** @throws BrokerError `engine_refused` for what only Ollama itself can do */
-const refuseOwn = ({ asked, body }: ExchangeRequest): void => {
-  if (body['suffix']) throw unsupported(asked, 'insert')
+/** @throws BrokerError `engine_refused` for prompts that only Ollama itself can make */
+export const refuseOwnPrompts = ({ asked, body }: ExchangeRequest): void => {
   if (body['template']) throw unsupported(asked, 'template')
   if (isFilled(body['context'])) throw unsupported(asked, 'context')
+}
+
+/** @throws BrokerError `engine_refused` for what only Ollama itself can do */
+const refuseOwn = (request: ExchangeRequest): void => {
+  if (request.body['suffix']) throw unsupported(request.asked, 'insert')
+  refuseOwnPrompts(request)
 }
 
 /** A prompt becomes a conversation of one turn, as Ollama's own template would make it. */
@@ -114,12 +119,15 @@ export const generateToOpenAi = (request: ExchangeRequest): JsonObject => {
   }
 }
 
+/** What llama-server's own field for a schema takes. */
+export const responseSchema = (format: unknown): unknown => (format === 'json' ? { type: 'object' } : format)
+
 /** A raw prompt goes to `/v1/completions` untouched; a schema is given by llama-server's own field there. */
 export const rawToCompletions = (request: ExchangeRequest): JsonObject => {
   refuseOwn(request)
   const { body, asked, engine } = request
   if (isFilled(body['images'])) throw unsupported(asked, 'images in raw mode')
-  const schema = body['format'] === 'json' ? { type: 'object' } : body['format']
+  const schema = responseSchema(body['format'])
   return {
     model: engine.model,
     ...streaming(request),

@@ -6,18 +6,22 @@ import type { ExchangeRequest } from './dialect.ts'
 import { chatToOpenAi, generateToOpenAi, rawToCompletions } from './ollama-to-openai.ts'
 import { messagesToChat, messagesToOpenAi } from './messages-to-openai.ts'
 import { askCompletions, completionsToGenerate } from './completions-request.ts'
+import { askInfill, fillsGap } from './infill-request.ts'
 import { openAiToChat } from './openai-to-ollama.ts'
 import { askResponses } from './responses-request.ts'
 import { responsesToOpenAi } from './responses-to-openai.ts'
 
-/** A wire format that engines generate text in. Every one is also a dialect of Drover's clients. */
-export type EngineFormat = Extract<
+/** A dialect in which clients ask for generated text. */
+export type GenerationDialect = Extract<
   DialectId,
   'ollama.chat' | 'ollama.generate' | 'openai.chat' | 'openai.completions' | 'openai.responses' | 'anthropic.messages'
 >
 
+/** A wire format that engines generate text in. */
+export type EngineFormat = GenerationDialect | 'llama.infill'
+
 /** A request for generated text, on any engine. */
-export type GenerationRequest = ExchangeRequest & { dialect: EngineFormat }
+export type GenerationRequest = ExchangeRequest & { dialect: GenerationDialect }
 
 /** Where a request goes on one engine, and in which format the answer comes back. */
 export interface Route {
@@ -38,6 +42,7 @@ export const PATHS: Record<EngineFormat, string> = {
   'openai.completions': '/v1/completions',
   'openai.responses': '/v1/responses',
   'anthropic.messages': '/v1/messages',
+  'llama.infill': '/infill',
 }
 
 const route = (format: EngineFormat, body: JsonObject, streamed = true): Route => ({ format, path: PATHS[format], body, streamed })
@@ -83,13 +88,18 @@ const needsNative = ({ dialect, engine, policy }: GenerationRequest): boolean =>
   engine.kind === 'ollama' && engine.speaks.includes('ollama.chat') && !isNative(dialect) &&
   (policy.numCtx !== undefined || policy.keepAlive !== undefined)
 
+/** Ollama (v0.33) makes log probabilities for its `/v1/completions` and then leaves them out. */
+const losesLogprobs = ({ dialect, engine, body }: GenerationRequest): boolean =>
+  dialect === 'openai.completions' && engine.kind === 'ollama' && engine.speaks.includes('ollama.generate') && Number(body['logprobs'] ?? 0) > 0
+
 /**
  * The engine's own endpoint for the client's dialect, or else the one of another dialect that can say the same.
  * @throws BrokerError `engine_refused` for a request that this engine cannot be asked
  */
 export const routeOf = (request: GenerationRequest): Route => {
   const { dialect, engine } = request
-  if (!needsNative(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
+  if (fillsGap(request)) return route('llama.infill', askInfill(request))
+  if (!needsNative(request) && !losesLogprobs(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
   if (dialect === 'openai.responses' && needsNative(request))
     return route('ollama.chat', openAiToChat({ ...request, body: responsesToOpenAi(request) }))
   if (dialect === 'openai.chat' && engine.speaks.includes('ollama.chat')) return route('ollama.chat', openAiToChat(request))

@@ -115,6 +115,25 @@ const completion = (own: boolean): Post => (context, request, response, text) =>
   })
 }
 
+const NO_INFILL = 'Infill is not supported by this model: prefix token is missing. suffix token is missing. middle token is missing. '
+
+const infill: Post = (context, request, response, text) => {
+  const refuse = llamaError(response)
+  const fields = parseObject(text)
+  if (typeof fields === 'string') return refuse(400, `parse error: ${fields}`)
+  const model = served(context)
+  if (!model.capabilities.includes('insert')) return refuse(501, NO_INFILL)
+  const { input_prefix: before, input_suffix: after } = fields
+  if (typeof before !== 'string') return refuse(400, '"input_prefix" is required')
+  if (typeof after !== 'string') return refuse(400, '"input_suffix" is required')
+  const tokens = promptTokens(before + after)
+  infer(context, request, response, text, {
+    model, refuse, deaf: true, keepMs: -1, wanted: wantedOfRaw(before), promptTokens: tokens,
+    limit: limitOf(fields['n_predict']), stops: stopsOf(fields['stop']), stream: fields['stream'] === true,
+    format: llamaCompletion(model.name, tokens),
+  })
+}
+
 const messages: Post = (context, request, response, text) => {
   const refuse = llamaError(response)
   const fields = parseObject(text)
@@ -145,6 +164,7 @@ const posts: Record<string, Post> = {
   '/v1/completions': completion(false),
   '/completion': completion(true),
   '/completions': completion(true),
+  '/infill': infill,
   '/v1/messages': messages,
   '/v1/messages/count_tokens': countTokens,
   '/apply-template': template,
