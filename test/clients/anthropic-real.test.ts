@@ -5,26 +5,12 @@ import { fileURLToPath } from 'node:url'
 import Anthropic from '@anthropic-ai/sdk'
 import { expect } from 'vitest'
 import { writeTinyModel } from '../gguf/tiny-model.ts'
+import { THINKS } from '../support/llama-kinds.ts'
 import { skipsWithoutLlamaServer, startLlamaServer } from '../support/llama-server.ts'
 import { send } from '../support/raw.ts'
 import { all, test as world } from '../support/world.ts'
 
 const SMALL = fileURLToPath(new URL('../../deploy/model/drover-small.gguf', import.meta.url))
-
-/** The template of a model that thinks aloud unless it is told not to. */
-const THINKS = `{%- for m in messages %}<|{{ m.role }}|>
-{%- if m.reasoning_content %}<think>
-{{ m.reasoning_content }}
-</think>
-{%- endif %}{{ m.content }}<|end|>
-{% endfor %}
-{%- if add_generation_prompt %}<|assistant|>
-{%- if enable_thinking is defined and enable_thinking is false %}<think>
-
-</think>
-
-{% else %}<think>
-{% endif %}{% endif %}`
 
 const test = world
   .extend('llama', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {

@@ -1,54 +1,13 @@
-import { fileURLToPath } from 'node:url'
 import { AIMessage, HumanMessage } from '@langchain/core/messages'
 import { ChatOllama, OllamaEmbeddings } from '@langchain/ollama'
 import { expect } from 'vitest'
 import { expectedText } from '../engine/tokens.ts'
-import { ollamaTurn, openAiTurn, startCannedEngine, type CannedEngine, type Turn } from '../support/canned-engine.ts'
-import { skipsWithoutLlamaServer, startLlamaServer } from '../support/llama-server.ts'
-import { all, test as world } from '../support/world.ts'
-
-const KINDS = ['ollama', 'llama-server'] as const
-type Kind = (typeof KINDS)[number]
-const MODELS = { ollama: 'native:8b', 'llama-server': 'other:latest' } as const satisfies Record<Kind, string>
-const CANNED = { ollama: 'canned:native', 'llama-server': 'canned:other' } as const satisfies Record<Kind, string>
-const FAULTS = KINDS.flatMap((kind) => (['error_at', 'cut_at', 'eof_at'] as const).map((fault) => ({ kind, fault, model: `${kind}-${fault}` })))
-const REAL = fileURLToPath(new URL('../../deploy/model/drover-small.gguf', import.meta.url))
-
-const test = world
-  .extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
-    const started = {} as Record<Kind, CannedEngine>
-    for (const kind of KINDS) started[kind] = await startCannedEngine(kind, CANNED[kind])
-    onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
-    return started
-  })
-  .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
-    const started = await Promise.all([
-      engines({ kind: 'ollama', models: [MODELS.ollama] }),
-      engines({ kind: 'llama-server', models: ['other'] }),
-      // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
-      ...FAULTS.map(({ kind, model }) => engines({ kind, models: [model] })),
-      ...KINDS.map((kind) => canned[kind]),
-    ])
-    const gateway = await house.gateway()
-    await house.worker('n1', started.map(({ url }) => url), { gateway })
-    return gateway.url
-  })
-  .extend('real', { scope: 'file' }, async ({ house, site }, { onCleanup }) => {
-    const server = await startLlamaServer({ model: REAL, alias: 'drover-small', slots: 2, extraArgs: ['--embeddings', '--pooling', 'mean'] })
-    onCleanup(() => server.stop())
-    await house.worker('n2', [server.url], { gateway: { url: site } })
-    return site
-  })
+import { CANNED, FAULTS, KINDS, MODELS, says, test, TURNS } from '../support/every-engine.ts'
+import { skipsWithoutLlamaServer } from '../support/llama-server.ts'
+import { all } from '../support/world.ts'
 
 /** The client would repeat what failed, waiting in between. */
 const chat = (baseUrl: string, model: string, options = {}) => new ChatOllama({ baseUrl, model, maxRetries: 0, ...options })
-
-const TURNS: Record<Kind, { path: string; turn: (turn: Turn) => object[] }> = {
-  ollama: { path: '/api/chat', turn: ollamaTurn },
-  'llama-server': { path: '/v1/chat/completions', turn: openAiTurn },
-}
-const says = (canned: Record<Kind, CannedEngine>, kind: Kind, turn: Turn) =>
-  canned[kind].answers(TURNS[kind].path, { answer: TURNS[kind].turn(turn) })
 
 const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
 const weather = { type: 'function' as const, function: { name: 'weather', description: 'of a city', parameters: SCHEMA } }

@@ -9,7 +9,7 @@ import { startLlamaServer } from './llama-server.ts'
 const SMALL = fileURLToPath(new URL('../../deploy/model/drover-small.gguf', import.meta.url))
 
 /** The template of a model that thinks aloud unless it is told not to. */
-const THINKS = `{%- for m in messages %}<|{{ m.role }}|>
+export const THINKS = `{%- for m in messages %}<|{{ m.role }}|>
 {%- if m.reasoning_content %}<think>
 {{ m.reasoning_content }}
 </think>

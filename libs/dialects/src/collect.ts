@@ -8,7 +8,8 @@ const ANSWER_CHARS = 64 * 1024 * 1024
 /** Most tokens of one answer whose log probabilities are kept. */
 const ANSWER_LOGPROBS = 1_000_000
 
-interface Choice {
+/** One of the `n` answers. */
+export interface Choice {
   text: string
   thinking: string
   tools: ToolCalls

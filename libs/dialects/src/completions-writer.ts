@@ -1,10 +1,8 @@
 import type { Usage } from '@drover/core'
-import { Collected } from './collect.ts'
-import { isObject, type BodyWriter, type Delta, type EventWriter, type JsonObject } from './delta.ts'
+import type { BodyWriter, Delta, EventWriter, JsonObject } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
-import { usageOf } from './engine-event.ts'
 import { DONE } from './openai-reader.ts'
-import { ENVELOPE, identity, usageFields, wantsUsage } from './openai-writer.ts'
+import { choicesBody, identity, usageFields, wantsUsage } from './openai-writer.ts'
 
 const ID = 'cmpl'
 
@@ -42,26 +40,10 @@ export class CompletionsWriter implements EventWriter {
   }
 }
 
-/** The whole answer as one `text_completion`. The fields around the choices are the engine's where it speaks this API. */
-export const completionsBody = (request: ExchangeRequest): BodyWriter => {
-  const answer = new Collected(request.id)
-  const envelope: JsonObject = {}
-  return {
-    take(deltas, event = {}) {
-      for (const delta of deltas) answer.add(delta)
-      for (const name of ENVELOPE) if (event[name] !== undefined && event[name] !== null) envelope[name] = event[name]
-    },
-    end() {
-      const choices = answer
-        .choices()
-        .map(([index, { text, logprobs, finish }]) => ({ text, index, logprobs: logprobsField(logprobs), finish_reason: finish }))
-      const { id, created, system_fingerprint } = identity(request, envelope, ID)
-      // Each of several answers brings its own usage: only their sum is the request's.
-      const one = choices.length === 1 && isObject(envelope['usage'])
-      const usage = one ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
-      const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
-      const head = { id, object: 'text_completion', created, model: request.asked, system_fingerprint }
-      return JSON.stringify({ ...head, choices, usage, ...timings })
-    },
-  }
-}
+/** The whole answer as one `text_completion`. */
+export const completionsBody = (request: ExchangeRequest): BodyWriter =>
+  choicesBody(request, {
+    object: 'text_completion',
+    idPrefix: ID,
+    choice: (index, { text, logprobs, finish }) => ({ text, index, logprobs: logprobsField(logprobs), finish_reason: finish }),
+  })

@@ -1,5 +1,5 @@
 import type { Usage } from '@drover/core'
-import { Collected } from './collect.ts'
+import { Collected, type Choice } from './collect.ts'
 import { isObject, type BodyWriter, type Delta, type EventWriter, type Finish, type JsonObject, type ToolPiece } from './delta.ts'
 import type { ExchangeRequest } from './dialect.ts'
 import { usageOf } from './engine-event.ts'
@@ -93,10 +93,13 @@ export class OpenAiWriter implements EventWriter {
 const callField = ({ id, name, arguments: text }: ToolCallText) => ({ id, type: 'function', function: { name, arguments: text } })
 
 /** Fields around the choices that an engine's own OpenAI answer keeps. */
-export const ENVELOPE = ['id', 'created', 'system_fingerprint', 'usage', 'timings']
+const ENVELOPE = ['id', 'created', 'system_fingerprint', 'usage', 'timings']
 
-/** The whole answer as one `chat.completion`. The fields around the choices are the engine's where it speaks this API. */
-export const openAiBody = (request: ExchangeRequest): BodyWriter => {
+/** An answer of OpenAI's as one body: choices, and what stands around them, which is the engine's where it speaks this API. */
+export const choicesBody = (
+  request: ExchangeRequest,
+  { object, idPrefix, choice }: { object: string; idPrefix?: string; choice(index: number, said: Choice): JsonObject },
+): BodyWriter => {
   const answer = new Collected(request.id)
   const envelope: JsonObject = {}
   return {
@@ -105,22 +108,29 @@ export const openAiBody = (request: ExchangeRequest): BodyWriter => {
       for (const name of ENVELOPE) if (event[name] !== undefined && event[name] !== null) envelope[name] = event[name]
     },
     end() {
-      const choices = answer.choices().map(([index, { text, thinking, tools, logprobs, finish }]) => {
-        const calls = tools.texts()
-        const message: JsonObject = { role: 'assistant', content: text }
-        if (thinking) message[thinkingField(request)] = thinking
-        if (calls.length > 0) message['tool_calls'] = calls.map(callField)
-        const choice: JsonObject = { index, message, finish_reason: finish === 'stop' && calls.length > 0 ? 'tool_calls' : finish }
-        if (logprobs.length > 0) choice['logprobs'] = { content: logprobs }
-        return choice
-      })
-      const { id, created, system_fingerprint } = identity(request, envelope)
+      const choices = answer.choices().map(([index, said]) => choice(index, said))
+      const { id, created, system_fingerprint } = identity(request, envelope, idPrefix)
       // Each of several answers brings its own usage: only their sum is the request's.
       const one = choices.length === 1 && isObject(envelope['usage'])
       const usage = one ? envelope['usage'] : usageFields(answer.usage ?? usageOf(0, 0))
       const timings = isObject(envelope['timings']) ? { timings: envelope['timings'] } : {}
-      const head = { id, object: 'chat.completion', created, model: request.asked, system_fingerprint }
+      const head = { id, object, created, model: request.asked, system_fingerprint }
       return JSON.stringify({ ...head, choices, usage, ...timings })
     },
   }
 }
+
+/** The whole answer as one `chat.completion`. */
+export const openAiBody = (request: ExchangeRequest): BodyWriter =>
+  choicesBody(request, {
+    object: 'chat.completion',
+    choice(index, { text, thinking, tools, logprobs, finish }) {
+      const calls = tools.texts()
+      const message: JsonObject = { role: 'assistant', content: text }
+      if (thinking) message[thinkingField(request)] = thinking
+      if (calls.length > 0) message['tool_calls'] = calls.map(callField)
+      const choice: JsonObject = { index, message, finish_reason: finish === 'stop' && calls.length > 0 ? 'tool_calls' : finish }
+      if (logprobs.length > 0) choice['logprobs'] = { content: logprobs }
+      return choice
+    },
+  })
