@@ -138,7 +138,7 @@ test.for([
   expect(headers['content-type']).toMatch(/^text\/plain/)
 })
 
-test.for(['/nothing', '/api', '/api/tokenize', '/health', '/v1/responses/resp_1', '//', '/%', '/api/chat/x', '/api/chat//'])('%s is no path', async (path, { site }) => {
+test.for(['/nothing', '/api', '/api/tokenize', '/health', '/v1/responses/resp_1', '//nothing', '/%', '/api/chat/x', '/api/chat//'])('%s is no path', async (path, { site }) => {
   const { status, text, headers } = await site.get(path)
   expect([status, text]).toEqual([404, '404 page not found'])
   expect(headers['content-type']).toMatch(/^text\/plain/)
@@ -156,6 +156,14 @@ test('a slash too many at the end leads to the path without it, and keeps the qu
   // Elsewhere is never led to.
   const away = await send(`${site.url}//evil.test/`, { method: 'GET' })
   expect([away.status, away.headers['location']]).toEqual([404, undefined])
+})
+
+test('a base URL that ends in a slash leads to the same path', async ({ site }) => {
+  const tags = await site.get('//api/tags?a=1')
+  expect([tags.status, tags.headers['location']]).toEqual([307, '/api/tags?a=1'])
+  const followed = await fetch(`${site.url}//api/generate`, { method: 'POST', body: JSON.stringify({ model: 'native:8b', prompt: 'job=slashes tokens=3', stream: false }) })
+  expect([followed.status, ((await followed.json()) as { done: boolean }).done]).toEqual([200, true])
+  expect((await send(`${site.url}//api/tags`, { body: '{}' })).status).toBe(404)
 })
 
 test('a preflight allows every header that clients of the three APIs send', async ({ site }) => {

@@ -1,4 +1,5 @@
-import { BrokerError, type HeldModel, type LoadedModel, type ModelName } from '@drover/core'
+import { type HeldModel, type LoadedModel, type ModelName } from '@drover/core'
+import { managementNotFound } from '@drover/dialects'
 import type { RegistryView } from './registry-view.ts'
 
 /** What stays in memory for good, as Ollama says it: a time centuries ahead. */
@@ -81,6 +82,6 @@ export const openaiModels = (view: RegistryView) => ({ object: 'list', data: new
 export const oneOpenaiModel = async (view: RegistryView, asked: string) => {
   const model = await view.resolve(asked)
   const held = model && newestHeld(view, model)
-  if (!model || !held) throw new BrokerError('model_not_found', `model '${asked}' not found`)
+  if (!model || !held) throw managementNotFound('show', asked)
   return openaiModel(asked, model, held)
 }

@@ -23,16 +23,18 @@ export const methodsByPath = (routes: readonly { path: string; method: string }[
 }
 
 /**
- * What no route answers, as Ollama says it (v0.33): a path that differs from a route by the slash at its end is sent there, a known path
- * with another method is a 405 that names the right ones, and all else is not found.
+ * What no route answers, as Ollama says it (v0.33): a path that differs from a route by the slash at its end, or by slashes in a row, is
+ * sent there, a known path with another method is a 405 that names the right ones, and all else is not found.
  */
 export const unrouted =
   (methodsOf: (path: string) => string[]) =>
   (c: Context<GatewayEnv>): Response => {
     const { pathname, search } = new URL(c.req.url)
     const { method } = c.req
-    const shorter = pathname.slice(0, -1)
     // The method must be right, too: a client repeats what it has sent.
+    const single = pathname.replaceAll(/\/{2,}/g, '/')
+    if (single !== pathname && methodsOf(single).includes(method)) return c.redirect(single + search, 307)
+    const shorter = pathname.slice(0, -1)
     if (shorter.length > 1 && pathname.endsWith('/') && methodsOf(shorter).includes(method)) return c.redirect(shorter + search, method === 'GET' ? 301 : 307)
     const known = methodsOf(pathname)
     return known.length > 0 ? c.text('405 method not allowed', 405, { allow: known.join(', ') }) : c.text('404 page not found', 404)

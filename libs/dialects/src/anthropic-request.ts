@@ -101,7 +101,7 @@ const IN_TURNS: Blocks = {
 }
 
 const messageFields = struct(
-  'MessageParam',
+  'MessagesRequest',
   { role: oneOf(['user', 'assistant', 'system']), content: content(IN_TURNS) },
   { type: 'anthropic.MessageParam' },
 )

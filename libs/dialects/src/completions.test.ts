@@ -91,16 +91,23 @@ describe('what is read', () => {
 describe('what is asked', () => {
   const body = {
     prompt: ['a'], max_tokens: 5, n: 2, seed: 3, stop: ['x'], temperature: 0.5, top_p: 0.3, presence_penalty: 1, frequency_penalty: 1,
-    logprobs: 2, logit_bias: { 5: 1 }, stream: false, top_k: 4,
+    logit_bias: { 5: 1 }, stream: false, top_k: 4,
   }
   test.each([
-    ['llama-server', llama, ['a']],
-    ['Ollama, which knows one text only', ollama, 'a'],
-  ])('the client’s own body of %s, streamed and with usage', (_, engine, prompt) => {
-    expect(asked({ engine, body, stream: false })).toEqual({
+    ['llama-server', llama, ['a'], { logprobs: 2 }],
+    ['Ollama, which knows one text only', ollama, 'a', {}],
+  ])('the client’s own body of %s, streamed and with usage', (_, engine, prompt, more) => {
+    expect(asked({ engine, body: { ...body, ...more }, stream: false })).toEqual({
       path: '/v1/completions',
-      body: { ...body, prompt, model: 'engine/model', stream: true, ...WITH_USAGE },
+      body: { ...body, ...more, prompt, model: 'engine/model', stream: true, ...WITH_USAGE },
     })
+  })
+
+  test('Ollama leaves log probabilities out of its /v1/completions, so it is asked the native way', () => {
+    expect(asked({ engine: ollama, body: { prompt: 'a', logprobs: 2 } })).toEqual({
+      path: '/api/generate', body: { model: 'engine/model', stream: true, prompt: 'a', logprobs: true, top_logprobs: 2 },
+    })
+    expect(asked({ engine: ollama, body: { prompt: 'a', logprobs: 0 } }).path).toBe('/v1/completions')
   })
 
   test('several prompts go on as they are: an engine that takes one says so itself', () => {
@@ -124,7 +131,7 @@ describe('what is asked', () => {
   })
 
   test('an Ollama without /v1 is asked in its own API', () => {
-    const asking = { engine: engines.native, policy: { keepAlive: '5m', numCtx: 9 }, body: { ...body, suffix: 'y' } }
+    const asking = { engine: engines.native, policy: { keepAlive: '5m', numCtx: 9 }, body: { ...body, logprobs: 2, suffix: 'y' } }
     expect(asked(asking)).toEqual({
       path: '/api/generate',
       body: {

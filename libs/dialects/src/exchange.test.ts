@@ -271,6 +271,18 @@ describe('refusals', () => {
   test('what clients would repeat in vain is a 400', () => {
     expect(refusal(500, '{"error":{"message":"image input is not supported - hint"}}').status).toBe(400)
     expect(refusal(500, '{"error":{"message":"boom"}}').status).toBe(500)
+    // As Ollama (v0.33) hands on what its own llama-server says.
+    const body = JSON.stringify({ error: JSON.stringify({ error: { code: 500, message: 'image input is not supported - hint', type: 'server_error' } }) })
+    expect(ask('ollama.chat').refusal(500, body)).toMatchObject({ code: 'engine_refused', status: 400, body })
+  })
+
+  test('an Ollama was asked by its own name for a model, and the client reads the one that it wrote', () => {
+    const thinks = JSON.stringify({ error: '"engine/model" does not support thinking' })
+    expect(ask('ollama.chat').refusal(400, thinks)).toMatchObject({ message: '"Asked" does not support thinking', body: thinks.replace('engine/model', 'Asked') })
+    const gone = "model 'engine/model' not found"
+    expect(ask('openai.chat').refusal(404, JSON.stringify({ error: { message: gone } }))).toMatchObject({ message: "model 'Asked' not found" })
+    const full = JSON.stringify({ error: 'registry.ollama.ai/library/engine/model does not support tools' })
+    expect(ask('ollama.chat').refusal(400, full).body).toBe(full)
   })
 
   test('a body that is too long or not an error is not handed on', () => {

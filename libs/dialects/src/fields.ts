@@ -1,10 +1,9 @@
 import { BrokerError } from '@drover/core'
 import { isObject, type JsonObject } from './delta.ts'
 
-/** Where a value stands: the Go struct and field that this API's servers name in their errors, and our own path from the top. */
+/** Where a value stands: the innermost Go struct and the path from the top, as this API's servers name them in their errors (Ollama v0.33). */
 export interface Place {
   struct: string
-  field: string
   path: string
 }
 
@@ -44,8 +43,8 @@ export const badRequest = (message: string, status = 400) => new BrokerError('ba
 export const kindOf = (value: unknown): string =>
   typeof value === 'boolean' ? 'bool' : Array.isArray(value) ? 'array' : typeof value
 
-const wrongType = (value: unknown, { struct, field }: Place, type: string, kind = kindOf(value)) =>
-  badRequest(`json: cannot unmarshal ${kind} into Go ${field ? `struct field ${struct}.${field}` : 'value'} of type ${type}`)
+const wrongType = (value: unknown, { struct, path }: Place, type: string, kind = kindOf(value)) =>
+  badRequest(`json: cannot unmarshal ${kind} into Go ${path ? `struct field ${struct}.${path}` : 'value'} of type ${type}`)
 
 export const text: Check = described({ type: 'string' }, (value, place) => {
   if (typeof value !== 'string') throw wrongType(value, place, 'string')
@@ -100,7 +99,7 @@ export const struct = (struct: string, fields: Record<string, Check>, { foldCase
       const name = names.get(foldCase ? key.toLowerCase() : key)
       const check = name === undefined ? undefined : fields[name]
       if (name === undefined || check === undefined) ignore(ignored, prefix + key)
-      else if (inner !== null) known[name] = check(inner, { struct, field: name, path: prefix + name }, ignored)
+      else if (inner !== null) known[name] = check(inner, { struct, path: prefix + name }, ignored)
     }
     return known
   })
@@ -131,7 +130,7 @@ const TOOL: Schema = {
 }
 
 /** Tool definitions go on as they are; only what every engine relies on is checked. Both APIs write them alike. */
-export const tools = (type: string): Check =>
+export const tools = (type: string, all = `[]${type}`): Check =>
   list(
     described(TOOL, (tool, place) => {
       if (!isObject(tool)) throw wrongType(tool, place, type)
@@ -144,8 +143,8 @@ export const tools = (type: string): Check =>
       return tool
     }),
     1_000,
-    `[]${type}`,
+    all,
   )
 
 /** The top of a request body: the place of the fields in it. */
-export const top = (struct: string): Place => ({ struct, field: '', path: '' })
+export const top = (struct: string): Place => ({ struct, path: '' })

@@ -10,7 +10,12 @@ const count = (value: unknown): number => (typeof value === 'number' ? value : 0
 
 /** Where an engine says other than Anthropic's API does, its event as the API has it; else the same object. */
 export const asDocumented = (event: JsonObject): JsonObject => {
-  const { type, delta, content_block: block } = event
+  const { type, delta, content_block: block, message } = event
+  // Ollama (v0.33) leaves out reasons and sequences that there are none of; in the API these are null.
+  if (type === 'message_start' && isObject(message) && message['stop_reason'] === undefined)
+    return { ...event, message: { ...message, stop_reason: null, stop_sequence: null } }
+  if (type === 'message_delta' && isObject(delta) && delta['stop_sequence'] === undefined)
+    return { ...event, delta: { ...delta, stop_sequence: null } }
   // llama-server names the sequence that ended the answer, yet calls it the end of a turn.
   if (type === 'message_delta' && isObject(delta) && delta['stop_reason'] === 'end_turn' && typeof delta['stop_sequence'] === 'string')
     return { ...event, delta: { ...delta, stop_reason: 'stop_sequence' } }

@@ -20,8 +20,8 @@ test.each<[string, number, string]>([
   ['{"model":"a/b/c/d"}', 400, 'invalid model name'],
   ['{"model":"m","stream":"yes"}', 400, 'json: cannot unmarshal string into Go struct field ChatRequest.stream of type bool'],
   ['{"model":"m","messages":{}}', 400, 'json: cannot unmarshal object into Go struct field ChatRequest.messages of type []api.Message'],
-  ['{"model":"m","messages":[1]}', 400, 'json: cannot unmarshal number into Go struct field ChatRequest.messages of type api.Message'],
-  ['{"model":"m","messages":[{"content":1}]}', 400, 'json: cannot unmarshal number into Go struct field Alias.content of type string'],
+  ['{"model":"m","messages":[1]}', 400, 'json: cannot unmarshal number into Go struct field ChatRequest.messages of type api.Alias'],
+  ['{"model":"m","messages":[{"content":1}]}', 400, 'json: cannot unmarshal number into Go struct field ChatRequest.messages.content of type string'],
   ['{"model":"m","options":[]}', 400, 'json: cannot unmarshal array into Go struct field ChatRequest.options of type map[string]interface {}'],
   ['{"model":"m","options":{"temperature":"hot"}}', 500, 'option "temperature" must be of type float32'],
   ['{"model":"m","options":{"top_k":"x"}}', 500, 'option "top_k" must be of type integer'],
@@ -127,7 +127,7 @@ test('tool definitions and tool calls go on as they came', () => {
 
 test('arguments of a tool call must be an object', () => {
   expect(() => chat({ messages: [{ tool_calls: [{ function: { name: 'f', arguments: '{}' } }] }] })).toThrow(
-    'cannot unmarshal string into Go struct field ToolCallFunction.arguments of type api.ToolCallFunctionArguments',
+    'cannot unmarshal string into Go struct field ChatRequest.messages.tool_calls.function.arguments of type api.ToolCallFunctionArguments',
   )
 })
 

@@ -120,12 +120,15 @@ const format: Check = described({ anyOf: [{ enum: ['json', ''] }, { type: 'objec
 const fold = { foldCase: true }
 const images = list(base64Image, 256, '[]api.ImageData')
 
+/** Messages are read by code of their own there, which tells of them as parts of the request. */
+const REQUEST = 'ChatRequest'
+
 const toolCall = struct(
-  'ToolCall',
+  REQUEST,
   {
     id: text,
     function: struct(
-      'ToolCallFunction',
+      REQUEST,
       { index: int(0, 10_000), name: text, arguments: anyObject('api.ToolCallFunctionArguments') },
       { ...fold, type: 'api.ToolCallFunction' },
     ),
@@ -134,7 +137,7 @@ const toolCall = struct(
 )
 
 const message = struct(
-  'Alias',
+  REQUEST,
   {
     role: lowerCase,
     content: text,
@@ -144,7 +147,7 @@ const message = struct(
     tool_name: text,
     tool_call_id: text,
   },
-  { ...fold, type: 'api.Message' },
+  { ...fold, type: 'api.Alias' },
 )
 
 const common = {
@@ -161,8 +164,8 @@ const common = {
 }
 
 const chatFields = struct(
-  'ChatRequest',
-  { ...common, messages: list(message, 10_000, '[]api.Message'), tools: tools('api.Tool') },
+  REQUEST,
+  { ...common, messages: list(message, 10_000, '[]api.Message'), tools: tools('api.Tool', 'api.Tools') },
   { ...fold, type: 'api.ChatRequest' },
 )
 

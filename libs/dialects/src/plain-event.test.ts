@@ -50,6 +50,15 @@ describe.each(formats)('%s', (format) => {
   })
 })
 
+test.each([
+  ['ollama.chat', 'chat-end.own.ndjson'], ['ollama.generate', 'generate-length.own.ndjson'], ['openai.chat', 'openai-length.own.sse'], ['anthropic.messages', 'messages-length.own.sse'],
+] as const)('each piece of text that Ollama sends in %s is plain', (format, file) => {
+  const events = recorded(`ollama/${file}`).split(file.endsWith('ndjson') ? /(?<=\n)/ : /(?<=\n\n)/)
+  const pieces = events.filter((raw) => /"(content|response|text)":"[^"]+"/.test(raw) && !raw.includes('"done":true'))
+  expect(pieces.length).toBeGreaterThan(4)
+  expect(pieces.filter((raw) => !isPlain(format, raw))).toEqual([])
+})
+
 test('nearly all that llama-server sends is plain', () => {
   const events = recorded('chat.sse').split(/(?<=\n\n)/)
   expect(events.filter((raw) => !isPlain('openai.chat', raw)).length).toBeLessThanOrEqual(4)

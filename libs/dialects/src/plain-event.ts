@@ -7,11 +7,11 @@ const NAME = String.raw`"[^"\\\x00-\x1f]*"`
 
 const native = (said: string) => new RegExp(String.raw`^\{"model":${NAME},"created_at":${NAME},${said},"done":false\}\n$`)
 
-/** As llama-server spells it, and as Ollama does. */
+/** As llama-server spells it, and as Ollama does, whose later versions (v0.33) name the role in the first event only. */
 const openAi = new RegExp(
   [
     String.raw`^data: \{"choices":\[\{"finish_reason":null,"index":0,"delta":\{"content":${STRING}\}\}\],"created":\d+,"id":${NAME},"model":${NAME},"system_fingerprint":${NAME},"object":"chat\.completion\.chunk"\}\n\n$`,
-    String.raw`^data: \{"id":${NAME},"object":"chat\.completion\.chunk","created":\d+,"model":${NAME},"system_fingerprint":${NAME},"choices":\[\{"index":0,"delta":\{"role":"assistant","content":${STRING}\},"finish_reason":null\}\]\}\n\n$`,
+    String.raw`^data: \{"id":${NAME},"object":"chat\.completion\.chunk","created":\d+,"model":${NAME},"system_fingerprint":${NAME},"choices":\[\{"index":0,"delta":\{(?:"role":"assistant",)?"content":${STRING}\},"finish_reason":null\}\]\}\n\n$`,
   ].join('|'),
 )
 

@@ -1,12 +1,13 @@
 import { BrokerError, canonicalName } from '@drover/core'
 import { isObject } from './delta.ts'
+import type { ExchangeRequest } from './dialect.ts'
 import { errorText } from './engine-event.ts'
 
 /** Longest engine error body that is handed on. */
 const BODY_CHARS = 8 * 1024
 
-/** What llama-server answers with 5xx although the request is at fault: on another attempt it would say the same. */
-const WRONG_REQUEST = /^(image|audio|video) input is not supported/
+/** What llama-server answers with 5xx although the request is at fault: on another attempt it would say the same. Ollama hands on its body as a text. */
+const WRONG_REQUEST = /^(\{"error":\{"code":500,"message":")?(image|audio|video) input is not supported/
 
 const parse = (body: string): unknown => {
   try {
@@ -36,6 +37,13 @@ export const refusalOf = (status: number, body: string, keepBody: boolean): Brok
     status: wrong ? 400 : status,
     ...(keepBody && known && body.length <= BODY_CHARS ? { body } : {}),
   })
+}
+
+/** An Ollama's error with the model's name as the client wrote it, which is how an Ollama names a model: it was asked by its own name for it. */
+export const inClientsName = (body: string, { asked, engine }: ExchangeRequest): string => {
+  if (engine.kind !== 'ollama' || asked === engine.model) return body
+  const name = JSON.stringify(asked).slice(1, -1)
+  return body.replaceAll(`\\"${engine.model}\\"`, () => `\\"${name}\\"`).replaceAll(`'${engine.model}'`, () => `'${name}'`)
 }
 
 /** A model as Ollama names it when it says what the model cannot do. */

@@ -51,7 +51,7 @@ export const untouchedStream = (request: GenerationRequest, route: Route): Excha
   const passed = (raw: string, event: JsonObject): string => {
     if (route.format === 'anthropic.messages') {
       const documented = asDocumented(event)
-      if (documented !== event) return rewrite(documented)
+      if (documented !== event) return renamed(rewrite(documented), documented)
     }
     const { usage, choices } = event
     if (usage === undefined || usage === null) return renamed(raw, event)
