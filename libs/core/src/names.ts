@@ -10,10 +10,11 @@ const PART = {
 
 /**
  * The canonical spelling of a model's name: Ollama's default host and namespace dropped, a tag always there, lower case
- * (look-up is case-insensitive). `undefined` for a text that cannot be a name.
+ * (look-up is case-insensitive). The suffix `:local`, which Ollama's clients add so that a model is not run in its maker's cloud, is no
+ * part of it. `undefined` for a text that cannot be a name.
  */
 export const canonicalName = (text: string): ModelName | undefined => {
-  const parts = text.trim().replace(/^https?:\/\//, '').split('/')
+  const parts = text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '').split('/')
   if (parts.length > 3) return undefined
   const last = parts.pop() ?? ''
   const colon = last.lastIndexOf(':')
