@@ -95,7 +95,7 @@ const CASES: Case[] = [
   openAi('a seed and stops', { seed: 7, stop: ['x'] }),
   { what: 'a suffix', path: '/v1/completions', body: { ...prompt, suffix: 'x' }, ollama: { suffix: 'x' }, llama: INFILL },
   { what: 'a grammar', path: '/v1/completions', body: { ...prompt, grammar: GRAMMAR }, ollama: does('grammar'), llama: { grammar: GRAMMAR } },
-  { what: 'log probabilities', path: '/v1/completions', body: { ...prompt, logprobs: 2 }, ollama: { logprobs: 2 }, llama: { logprobs: 2 } },
+  { what: 'log probabilities', path: '/v1/completions', body: { ...prompt, logprobs: 2 }, ollama: { logprobs: true, top_logprobs: 2 }, llama: { logprobs: 2 } },
   { what: 'two answers', path: '/v1/completions', body: { ...prompt, n: 2 }, ollama: { n: 2 }, llama: { n: 2 } },
 ]
 
