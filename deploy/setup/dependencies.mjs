@@ -11,30 +11,38 @@ const wanted = () => createHash('sha256').update(readFileSync('package-lock.json
 
 const installed = () => {
   try {
-    return readFileSync(STAMP, 'utf8')
+    return readFileSync(STAMP, 'utf8').split(' ')
   } catch {
-    return undefined
+    return []
   }
 }
 
-export const dependenciesAtHand = () => installed() === wanted()
-
-/** How many packages of the lock file lie there; those for other machines are left out. */
-const packagesSoFar = () => {
+/** How many packages of the lock file lie there; those for other machines are left out, and those for developing where they are not wanted. */
+const packagesSoFar = (all) => {
   const { packages = {} } = JSON.parse(readFileSync('package-lock.json', 'utf8'))
-  const mine = Object.entries(packages).filter(([path, { os, cpu, link }]) => {
+  const mine = Object.entries(packages).filter(([path, { os, cpu, link, dev }]) => {
     const fits = (os ?? [process.platform]).includes(process.platform) && (cpu ?? [process.arch]).includes(process.arch)
-    return path.includes('node_modules/') && fits && !link
+    return path.includes('node_modules/') && fits && !link && (all || !dev)
   })
   return () => `${mine.filter(([path]) => existsSync(join(path, 'package.json'))).length} of ${mine.length} packages`
 }
 
-/** Installs exactly what the lock file says. The stamp comes last: an interrupted run is done again. */
-export const installDependencies = async () => {
-  const hash = wanted()
-  rmSync(STAMP, { force: true })
-  await step('installing dependencies', () => npm(['ci'], process.cwd()), packagesSoFar())
-  // Node's compile cache (see run.mjs) only grows: with new dependencies much of it is never read again.
-  rmSync('.drover/compiled', { recursive: true, force: true })
-  writeFileSync(STAMP, hash)
+/** The dependencies: what Drover runs with, or `all`, with what it is developed with, which is more than half. */
+export const dependencies = ({ all }) => {
+  const atHand = () => {
+    const [hash, scope] = installed()
+    return hash === wanted() && (scope === 'all' || !all)
+  }
+  /** Installs exactly what the lock file says. The stamp comes last: an interrupted run is done again. */
+  const install = async () => {
+    const hash = wanted()
+    // What lies there may be running: the rest is then added to it, where `ci` would begin by removing it.
+    const more = installed()[0] === hash
+    rmSync(STAMP, { force: true })
+    await step('installing dependencies', () => npm(more ? ['install', '--no-save'] : ['ci', ...(all ? [] : ['--omit=dev'])], process.cwd()), packagesSoFar(all))
+    // Node's compile cache (see run.mjs) only grows: with new dependencies much of it is never read again.
+    if (!more) rmSync('.drover/compiled', { recursive: true, force: true })
+    writeFileSync(STAMP, `${hash} ${all ? 'all' : 'use'}`)
+  }
+  return { atHand, install }
 }

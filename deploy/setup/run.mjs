@@ -7,7 +7,7 @@ import { delimiter, dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { withAdvice } from './advice.mjs'
 import { forwardSignals, run } from './child.mjs'
-import { dependenciesAtHand, installDependencies } from './dependencies.mjs'
+import { dependencies } from './dependencies.mjs'
 import { whyNoLlama } from './engine.mjs'
 import { alone } from './lock.mjs'
 import { installNode, nodeAtHand } from './node.mjs'
@@ -99,7 +99,8 @@ const main = async () => {
   forwardSignals()
   mkdirSync('.drover', { recursive: true })
   await ensure(nodeAtHand, installNode)
-  await ensure(dependenciesAtHand, installDependencies)
+  const { atHand, install } = dependencies({ all: task === 'test' || task === 'bench' })
+  await ensure(atHand, install)
   return run(nodeAtHand())
 }
 

@@ -32,6 +32,21 @@ test('dependencies are installed once, and again when the lock file has changed,
   expect(await npmCalls()).toHaveLength(3)
 })
 
+test('to run Drover what it is developed with is left out; the tests add that to what lies there, which may be running', async () => {
+  const { run, npmCalls } = await setupProject()
+  await run(['start']).exited
+  expect(await npmCalls()).toEqual([expect.stringMatching(/^ci --omit=dev /)])
+  await run(['test']).exited
+  expect((await npmCalls()).slice(1)).toEqual([expect.stringMatching(/^install --no-save /)])
+  await run(['start']).exited
+  await run(['test']).exited
+  expect(await npmCalls()).toHaveLength(2)
+
+  const other = await setupProject()
+  await other.run(['test']).exited
+  expect(await other.npmCalls()).toEqual([expect.stringMatching(/^ci --ignore-scripts/)])
+})
+
 test('an installation that was interrupted is done again', async () => {
   const { run, npmCalls } = await setupProject()
   const first = run(['start'], { NPM_MS: '30000' })
