@@ -34,6 +34,7 @@ const BACKOFF_MS = { first: 500, most: 2_000 }
 export class Slots {
   #seats = new Map<string, Seat>()
   #freed = new Set<(model: ModelName) => void>()
+  #lanes = new Map<string, readonly Lane[]>()
 
   /** What an engine has said of itself; `undefined`: it is not there, and nothing new goes to it. */
   update(engine: Engine, view: EngineView | undefined): void {
@@ -62,14 +63,19 @@ export class Slots {
   freeLanes(): Lane[] {
     const lanes = new Set<Lane>()
     for (const seat of this.#seats.values())
-      for (const { model } of seat.view.held) {
-        if (!room(seat, model)) continue
-        for (const jobClass of CLASSES) {
-          lanes.add(laneOf(model, jobClass))
-          if (ONLY_THERE.has(seat.engine.kind)) lanes.add(laneOf(model, jobClass, seat.engine.kind))
-        }
-      }
+      for (const { model } of seat.view.held) if (room(seat, model)) for (const lane of this.#lanesOf(model, seat.engine.kind)) lanes.add(lane)
     return [...lanes]
+  }
+
+  /** Lanes that an engine of this kind serves for a model: asked for with every job, and always the same. */
+  #lanesOf(model: ModelName, kind: EngineKind): readonly Lane[] {
+    const key = `${kind} ${model}`
+    let lanes = this.#lanes.get(key)
+    if (!lanes) {
+      const kinds = ONLY_THERE.has(kind) ? [undefined, kind] : [undefined]
+      this.#lanes.set(key, (lanes = CLASSES.flatMap((jobClass) => kinds.map((only) => laneOf(model, jobClass, only)))))
+    }
+    return lanes
   }
 
   /** Whether an engine (of this kind, if one is named) has a free slot. */
