@@ -52,7 +52,9 @@ export const descriptions = ({ registry, slots, onFailure, onError }: Descriptio
   const tell = (): void => {
     again = true
     telling ??= rounds()
-      .catch(onError)
+      .catch((error: unknown) => {
+        if (!stopped.signal.aborted) onError(error)
+      })
       .finally(() => (telling = undefined))
   }
   const timer = setInterval(tell, RENEW_MS)
@@ -60,10 +62,10 @@ export const descriptions = ({ registry, slots, onFailure, onError }: Descriptio
   return {
     /** Says now what nobody has said yet. */
     tell,
-    async stop(): Promise<void> {
+    /** What is half told is left: Redis may be away, and whoever shuts down does not wait for it. */
+    stop(): void {
       clearInterval(timer)
       stopped.abort()
-      await telling
     },
   }
 }

@@ -20,6 +20,8 @@ const GPU_MS = 5_000
 /** The name of a worker that was killed is free after four seconds without a word. */
 const NAME_TRIES = 24
 const NAME_TRY_MS = 250
+/** Longest that a node's last word may take, ms. */
+const FAREWELL_MS = 1_000
 /** A job is left to a preferred node for this long at most, ms. */
 const LEAVE_MS = 300
 
@@ -183,7 +185,17 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   if (engines.size === 0) log.warn('no engine was found: start Ollama, or name one with --engine URL; this worker goes on looking')
 
   return [
-    { name: 'take nothing new', limitMs: 3_000, run: async () => (draining.abort(), stopping.abort(), await alive.beat(), await pulling) },
+    {
+      name: 'take nothing new',
+      limitMs: 3_000,
+      run: async () => {
+        draining.abort()
+        stopping.abort()
+        // The others are told, but a Redis that is just going, too, is not waited for.
+        await Promise.race([alive.beat(), sleep(FAREWELL_MS, undefined, { ref: false })])
+        await pulling
+      },
+    },
     // Reaching the limit is no failure of the shutdown: what is left is given back next.
     { name: 'let jobs end', limitMs: config.drainLimit + 1_000, run: () => Promise.race([connection.jobs.idle(), sleep(config.drainLimit, undefined, { ref: false })]) },
     {
@@ -201,7 +213,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         timers.forEach(clearInterval)
         alive.stop()
         stock.stop()
-        await told.stop()
+        told.stop()
         watch.close()
         await connection.close()
         await Promise.all([...engines.values()].map((engine) => engine.close()))
