@@ -2,20 +2,11 @@ import { Ollama } from 'ollama'
 import { expect } from 'vitest'
 import { expectedText, token, verifyText } from '../engine/tokens.ts'
 import type { ScriptedEngine } from '../engine/server.ts'
-import { ollamaTurn, openAiTurn, startCannedEngine } from '../support/canned-engine.ts'
-import { all, test as world } from '../support/world.ts'
+import { ollamaTurn, openAiTurn } from '../support/canned-engine.ts'
+import { KINDS, MODELS, withCanned, type Kind } from '../support/every-engine.ts'
+import { all } from '../support/world.ts'
 
-const KINDS = ['ollama', 'llama-server'] as const
-type Kind = (typeof KINDS)[number]
-/** One model on each kind of engine: every answer of the native API is untouched on the one, translated on the other. */
-const MODELS = { ollama: 'native:8b', 'llama-server': 'other:latest' } as const satisfies Record<Kind, string>
-
-const test = world
-  .extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
-    const started = { ollama: await startCannedEngine('ollama', 'canned:native'), 'llama-server': await startCannedEngine('llama-server', 'canned:other') }
-    onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
-    return started
-  })
+const test = withCanned
   .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
     const started: Record<Kind, ScriptedEngine> = {
       ollama: await engines({ kind: 'ollama', models: [MODELS.ollama] }),

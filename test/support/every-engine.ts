@@ -22,14 +22,16 @@ export const TURNS: Record<Kind, { path: string; turn: (turn: Turn) => object[] 
 export const says = (canned: Record<Kind, CannedEngine>, kind: Kind, turn: Turn) =>
   canned[kind].answers(TURNS[kind].path, { answer: TURNS[kind].turn(turn) })
 
+/** `canned`: an engine of each kind that says what a test puts in its mouth. */
+export const withCanned = world.extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
+  const started = {} as Record<Kind, CannedEngine>
+  for (const kind of KINDS) started[kind] = await startCannedEngine(kind, CANNED[kind])
+  onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
+  return started
+})
+
 /** `site`: the address of a gateway over all of these engines; `real`: the same with a real llama-server beside them (`drover-small`). */
-export const test = world
-  .extend('canned', { scope: 'file' }, async ({ settings: _settings }, { onCleanup }) => {
-    const started = {} as Record<Kind, CannedEngine>
-    for (const kind of KINDS) started[kind] = await startCannedEngine(kind, CANNED[kind])
-    onCleanup(async () => void (await Promise.all(Object.values(started).map((engine) => engine.close()))))
-    return started
-  })
+export const test = withCanned
   .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
     const started = await Promise.all([
       engines({ kind: 'ollama', models: [MODELS.ollama] }),

@@ -1,19 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { answer, ask, engines, heard, SPOKEN, told, type Script } from './testing/conversation.ts'
+import { scriptOf } from './testing/scripts.ts'
 
 const word = fc.string({ unit: 'binary', maxLength: 6 }).filter((text) => text.isWellFormed())
 
-const script: fc.Arbitrary<Script> = fc.record({
-  pieces: fc.array(fc.oneof(fc.record({ text: word }), fc.record({ thinking: word })), { maxLength: 8 }),
-  calls: fc.uniqueArray(
-    fc.record({ id: fc.uuid(), name: fc.constantFrom('weather', 'time'), arguments: fc.dictionary(fc.constantFrom('city', 'a', 'b'), word) }),
-    { maxLength: 2, selector: ({ id }) => id },
-  ),
-  finish: fc.constantFrom('stop', 'length'),
-  prompt: fc.nat(9_999),
-  completion: fc.nat(9_999),
-})
+const script = scriptOf(word)
 
 const expected = ({ pieces, calls = [], finish }: Script) => ({
   text: pieces.map(({ text = '' }) => text).join(''),

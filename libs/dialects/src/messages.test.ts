@@ -5,19 +5,11 @@ import { isPlain } from './plain-event.ts'
 import { recorded } from './recorded/index.ts'
 import { told, type Script } from './testing/conversation.ts'
 import { answerOf, askMessage, heardMessage, MESSAGE_ENGINES, messageEvents, toldAsMessages, type MessageEngine } from './testing/messages.ts'
+import { scriptOf } from './testing/scripts.ts'
 
 const word = fc.string({ unit: 'binary', minLength: 1, maxLength: 6 }).filter((text) => text.isWellFormed())
 
-const script: fc.Arbitrary<Script> = fc.record({
-  pieces: fc.array(fc.oneof(fc.record({ text: word }), fc.record({ thinking: word })), { maxLength: 8 }),
-  calls: fc.uniqueArray(
-    fc.record({ id: fc.uuid(), name: fc.constantFrom('weather', 'time'), arguments: fc.dictionary(fc.constantFrom('city', 'a', 'b'), word) }),
-    { maxLength: 2, selector: ({ id }) => id },
-  ),
-  finish: fc.constantFrom('stop', 'length'),
-  prompt: fc.nat(9_999),
-  completion: fc.nat(9_999),
-})
+const script = scriptOf(word)
 
 const tellers: Record<MessageEngine, (script: Script) => string> = {
   own: toldAsMessages,
