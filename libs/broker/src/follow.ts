@@ -11,12 +11,13 @@ const READ_ENTRIES = 64
  */
 export class Follow {
   readonly id: JobId
-  readonly lane: Lane
+  /** Where it waits, known to who submitted it. */
+  readonly lane: Lane | undefined
   /** `performance.now()` of the last news. */
   heard = performance.now()
   #sink: FrameSink
   #broker: GatewayBroker
-  #expected = 1
+  #expected: number
   #paused = false
   #reading = false
   #behind = false
@@ -25,11 +26,12 @@ export class Follow {
   #lease: string | undefined
   #first = Promise.withResolvers<void>()
 
-  constructor(id: JobId, lane: Lane, sink: FrameSink, broker: GatewayBroker) {
+  constructor(id: JobId, lane: Lane | undefined, sink: FrameSink, broker: GatewayBroker, from = 1) {
     this.id = id
     this.lane = lane
     this.#sink = sink
     this.#broker = broker
+    this.#expected = from
   }
 
   /** Resolves with the first frame: then the job has surely been accepted, whatever became of the answer to its submit. */
@@ -97,7 +99,7 @@ export class Follow {
       this.#expected += 1
       if (frame.end) {
         this.#over = true
-        this.#broker.done(this.id)
+        this.#broker.done(this)
       }
       this.#sink.frame(frame, attempt)
       if (this.#over) return
@@ -108,7 +110,7 @@ export class Follow {
   lose(): void {
     if (this.#over) return
     this.#over = true
-    this.#broker.done(this.id)
+    this.#broker.done(this)
     this.#sink.lost(new BrokerError('internal', 'the job is no longer known to the queue'))
   }
 

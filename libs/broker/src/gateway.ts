@@ -1,4 +1,4 @@
-import { BrokerError, WIRE_VERSION, type EngineKind, type Frame, type Job, type JobId } from '@drover/core'
+import { BrokerError, WIRE_VERSION, type DialectId, type EngineKind, type Frame, type Job, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { newJobId } from './ids.ts'
 import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
@@ -8,7 +8,7 @@ import { FORGETS_MS, LINGER_MS } from './limits.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What a request brings; the rest of a `Job` is made here. */
-export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'class' | 'stream' | 'slots'> {
+export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'class' | 'stream' | 'slots' | 'resume'> {
   /** The client's request, JSON text. */
   body: string
   /** The only kind of engine that can answer it; absent: any that holds the model. */
@@ -17,6 +17,8 @@ export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'c
   background?: boolean
   /** From submit to the end at the latest, ms. */
   timeoutMs: number
+  /** How long it is kept after its end, ms, if longer than a moment. */
+  keepMs?: number
 }
 
 /** Receives a job's frames: in order, without gap or repeat, from the first. After `end`, or after `lost`, nothing comes. */
@@ -67,7 +69,7 @@ interface Message {
 export class GatewayBroker {
   readonly id: string
   #options: GatewayBrokerOptions
-  #follows = new Map<JobId, Follow>()
+  #follows = new Map<JobId, Follow[]>()
   /** What was submitted a moment ago, oldest first: a Redis that is killed may yet forget it. */
   #recent = new Map<JobId, { send(): Promise<unknown>; at: number }>()
   #downSince: number | undefined
@@ -109,17 +111,17 @@ export class GatewayBroker {
   async submit(submission: Submission, sink: FrameSink, named?: (id: JobId) => void): Promise<Follow> {
     const { keys, scripts, laneLimit } = this.#options
     if (this.#downSince !== undefined && performance.now() - this.#downSince > OUTAGE_MS) throw unavailable()
-    const { body, engine, background = false, timeoutMs, ...rest } = submission
+    const { body, engine, background = false, timeoutMs, keepMs, ...rest } = submission
     const id = newJobId()
     named?.(id)
     const lane = laneOf(submission.model, submission.class, engine)
     const beside = body.length > INLINE_BODY
     const job: Job = { v: WIRE_VERSION, id, ...rest, body: beside ? { beside: true } : { inline: body } }
     const follow = new Follow(id, lane, sink, this)
-    this.#follows.set(id, follow)
+    this.#follows.set(id, [follow])
     const envelope = JSON.stringify(job)
     const names = [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, ...this.#ofLane(lane)]
-    const args = [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS, keys.ofLane(lane, ''), envelope, PRIORITY]
+    const args = [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS, keys.ofLane(lane, ''), envelope, PRIORITY, submission.dialect, keepMs ?? '']
     const send = () => scripts.submit(names, args) as Promise<[0 | 1, number]>
     try {
       const [accepted] = await inTime(Promise.race([send(), follow.begun.then((): [1, number] => [1, 0])]))
@@ -139,22 +141,56 @@ export class GatewayBroker {
 
   /** The client no longer wants the job: when nobody else does, it ends as cancelled, and its engine is stopped. */
   async leave(follow: Follow): Promise<void> {
-    if (!this.#follows.delete(follow.id)) return
+    if (!this.#remove(follow) || this.#follows.has(follow.id)) return
     this.#recent.delete(follow.id)
     await this.#cancel(follow.id, follow.lane)
   }
 
+  /**
+   * Follows a job that may have been submitted elsewhere, from frame `from` on, also after its end while it is kept. Nothing comes before
+   * `resume` of the follow.
+   * @returns `undefined`: there is no such job, or none any more; `next`: number of the frame that is still to be written
+   * @throws BrokerError `broker_unavailable`
+   */
+  async follow(id: JobId, from: number, sink: FrameSink): Promise<{ follow: Follow; dialect: DialectId; stream: boolean; next: number; ended: boolean } | undefined> {
+    const { scripts, keys } = this.#options
+    const follow = new Follow(id, undefined, sink, this, from)
+    follow.pause()
+    this.#follows.set(id, [...(this.#follows.get(id) ?? []), follow])
+    try {
+      const [there, dialect, stream, next, ended] = (await inTime(scripts.follow([keys.job(id)], [this.id]))) as [0] | [1, DialectId, 0 | 1, number, 0 | 1]
+      if (there === 1) {
+        follow.known(next)
+        return { follow, dialect, stream: stream === 1, next, ended: ended === 1 }
+      }
+    } catch (error) {
+      this.#remove(follow)
+      throw error instanceof BrokerError ? error : unavailable(error)
+    }
+    this.#remove(follow)
+    return undefined
+  }
+
+  #remove(follow: Follow): boolean {
+    const all = this.#follows.get(follow.id)
+    if (!all?.includes(follow)) return false
+    const others = all.filter((each) => each !== follow)
+    if (others.length > 0) this.#follows.set(follow.id, others)
+    else this.#follows.delete(follow.id)
+    return true
+  }
+
   /** This gateway no longer follows the job; as the last one it ends it. */
-  async #cancel(id: JobId, lane: Lane): Promise<void> {
+  async #cancel(id: JobId, lane?: Lane): Promise<void> {
     const { keys, scripts, lanes, base } = this.#options
-    const [answer, attempts] = (await scripts.settle([keys.job(id)], [base, LINGER_MS, id, 'cancelled', '', this.id])) as [string, number?]
-    if (answer === 'settled' && attempts === 0) await lanes.remove(lane, id)
+    const [answer, attempts, its] = (await scripts.settle([keys.job(id)], [base, LINGER_MS, id, 'cancelled', '', this.id])) as [string, number?, Lane?]
+    if (answer === 'settled' && attempts === 0) await lanes.remove(lane ?? its!, id)
   }
 
   /** @internal for `Follow` */
-  done(id: JobId): void {
-    this.#follows.delete(id)
-    this.#recent.delete(id)
+  done(follow: Follow): void {
+    this.#remove(follow)
+    this.#recent.delete(follow.id)
   }
 
   /** @internal for `Follow` */
@@ -164,8 +200,8 @@ export class GatewayBroker {
 
   #receive(text: string): void {
     for (const { job, attempt, lease, first, frames } of JSON.parse(text) as Message[]) {
-      const follow = this.#follows.get(job)
-      if (follow) follow.receive(first, attempt, lease, frames)
+      const follows = this.#follows.get(job)
+      if (follows) for (const follow of follows) follow.receive(first, attempt, lease, frames)
       else void this.#forget(job).catch(() => undefined)
     }
   }
@@ -179,7 +215,7 @@ export class GatewayBroker {
   /** The truth behind the notifications: how far are the jobs that have been silent for so long? */
   async #lookAfter(silentMs: number): Promise<void> {
     const now = performance.now()
-    const silent = [...this.#follows.values()].filter((follow) => now - follow.heard >= silentMs)
+    const silent = [...this.#follows.values()].flat().filter((follow) => now - follow.heard >= silentMs)
     for (let i = 0; i < silent.length; i += POLL_BATCH) {
       const batch = silent.slice(i, i + POLL_BATCH)
       const numbers = (await this.#options.scripts.progress(batch.map(({ id }) => this.#options.keys.job(id)), []).catch(() => [])) as number[]

@@ -1,4 +1,4 @@
-import { BrokerError, FRAME_BYTES, toErrorInfo, type AttemptOutcome, type Frame, type Head, type Job, type TerminalRecord } from '@drover/core'
+import { BrokerError, FRAME_BYTES, toErrorInfo, type AttemptOutcome, type Frame, type Head, type Job, type Rung, type Saved, type TerminalRecord } from '@drover/core'
 import { toFrames, type Appender } from './appender.ts'
 import type { Lane } from './keys.ts'
 import { FORGETS_MS } from './limits.ts'
@@ -31,6 +31,8 @@ export interface LeaseActions {
   appender: Appender
   /** BullMQ's bookkeeping for a job that somebody else has ended. */
   finish(lease: Lease): void
+  /** The log from frame 1 up to this attempt. */
+  history(lease: Lease): Promise<Frame[]>
   /** Redis has forgotten the attempt: have it again, or abort. */
   reclaim(lease: Lease): void
   /** Gives the job up unended. */
@@ -101,7 +103,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
 
   /** Something waits to be sent. */
   get pending(): boolean {
-    return this.#again.length > 0 || this.#record !== undefined || this.#text !== '' || this.#frame.head !== undefined || this.#frame.reset !== undefined
+    return this.#again.length > 0 || this.#record !== undefined || this.#text !== '' || Object.keys(this.#frame).length > 0
   }
 
   /** Text of this attempt has been handed over, so somebody may have read it. */
@@ -119,9 +121,32 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
     return this.#text.length
   }
 
+  /** What earlier attempts have written, from the last time that readers were told to forget what was before. */
+  async history(): Promise<Frame[]> {
+    const frames = await this.#actions.history(this)
+    return frames.slice(Math.max(0, frames.findLastIndex(({ reset }) => reset)))
+  }
+
   /** Readers forget what earlier attempts wrote. */
   reset(): void {
     this.#frame.reset = true
+  }
+
+  /** What follows goes on with what earlier attempts wrote. */
+  resumed(rung: Rung): void {
+    this.#frame.resumed = rung
+  }
+
+  /** Keeps for a later attempt what nobody reads before the end. */
+  save(saved: Saved): void {
+    if (this.#over || this.#record) return
+    this.#frame.saved = saved
+    this.#actions.appender.push(this, 0)
+  }
+
+  /** A check-point is under way, or waits to be. */
+  get saving(): boolean {
+    return this.#frame.saved !== undefined || this.sending !== undefined
   }
 
   /** What is known before the first byte; goes with it. */

@@ -4,7 +4,7 @@ import { moveToActive } from 'bullmq/dist/cjs/scripts/moveToActive-11.js'
 import { moveToFinished } from 'bullmq/dist/cjs/scripts/moveToFinished-14.js'
 import type { Redis } from 'ioredis'
 
-const names = ['submit', 'take', 'append', 'settle', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
+const names = ['submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
 export type ScriptName = (typeof names)[number]
 
 /** Runs one of `lua/*.lua`. Each lists its KEYS, ARGV and answers on top, and may be sent twice. */

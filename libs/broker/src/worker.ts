@@ -1,4 +1,4 @@
-import { BrokerError, Job, toErrorInfo, type JobId } from '@drover/core'
+import { BrokerError, Job, toErrorInfo, type Frame, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { Appender } from './appender.ts'
 import { JUDGE_AFTER_MS, upFor } from './connection.ts'
@@ -11,6 +11,9 @@ import type { Scripts } from './scripts.ts'
 /** All leases of a worker are renewed this often: three times in a lock's life. */
 const RENEW_MS = 800
 const RENEW_BATCH = 64
+
+/** Log entries read at once by an attempt that goes on with an answer. */
+const HISTORY_ENTRIES = 256
 
 /** Keys of BullMQ's moveToActive, in its order. */
 const TAKE_KEYS = ['wait', 'active', 'prioritized', 'events', 'stalled', 'limiter', 'delayed', 'paused', 'meta', 'pc', 'marker']
@@ -137,6 +140,7 @@ export class WorkerBroker {
           const released = await scripts.release([keys.job(id)], [attempt, token, counted ? 1 : 0, info])
           return released === 1 && (await lanes.giveBack(lane, id, token))
         },
+        history: (each) => this.#history(each),
         reclaim: (each) => void this.#reclaim(each),
         over: (each, recorded) => {
           this.#leases.delete(id)
@@ -146,6 +150,21 @@ export class WorkerBroker {
     )
     this.#leases.set(id, lease)
     return lease
+  }
+
+  async #history({ job, attempt, next: end }: Lease): Promise<Frame[]> {
+    const { scripts, keys } = this.#options
+    const frames: Frame[] = []
+    while (frames.length + 1 < end) {
+      const [there, , , ...entries] = (await scripts.read([keys.job(job.id), keys.log(job.id)], [frames.length + 1, HISTORY_ENTRIES])) as [number, number, number, ...unknown[]]
+      const before = frames.length
+      for (let i = 0; i < entries.length; i += 3) {
+        const [first, , text] = entries.slice(i, i + 3) as [number, string, string]
+        if (first <= frames.length + 1) frames.push(...(JSON.parse(text) as Frame[]).slice(frames.length + 1 - first))
+      }
+      if (there === 0 || frames.length === before) throw new BrokerError('internal', `the log of job ${job.id} ends before attempt ${attempt} of it began`)
+    }
+    return frames.slice(0, end - 1)
   }
 
   /** Depth and head age of lanes, in one call. */

@@ -21,17 +21,36 @@ export interface Head {
   status: number
   contentType: string
   node: string
+  /** Of the model that answers (`HeldModel.digest`): only the same one may go on with its text. */
+  digest?: string
+}
+
+/**
+ * How a later attempt took up what an earlier one had begun: `restart`: nothing of it could be read; `continue`: its text went on where
+ * it had ended; `replay`: the same text was made once more, compared, and only the rest was sent.
+ */
+export type Rung = 'restart' | 'continue' | 'replay'
+
+/** What an answer says that nobody reads before its end: kept so that it need not be made again. Each adds to those before. */
+export interface Saved {
+  text?: string
+  thinking?: string
+  /** Tokens that these are. */
+  tokens: number
 }
 
 /**
  * One numbered piece of a job's stream, at most `FRAME_BYTES` of text, cut between whole events of the client's dialect.
- * Numbers start at 1 and go on over attempts. The parts of one frame happen in this order: reset, head, text, end.
+ * Numbers start at 1 and go on over attempts. The parts of one frame happen in this order: reset, resumed, head, text, end.
  */
 export interface Frame {
   /** A new attempt starts from nothing: readers forget all text before. */
   reset?: true
+  /** Another attempt goes on with the answer from here. */
+  resumed?: Rung
   head?: Head
   text?: string
+  saved?: Saved
   end?: TerminalRecord
 }
 

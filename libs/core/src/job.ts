@@ -47,5 +47,7 @@ export const Job = z.object({
   slots: z.int().min(1).max(16),
   /** The client's request after the dialect's allow-list, as JSON text; a large one lies beside the job, under the job's body key. */
   body: z.union([z.object({ inline: z.string() }), z.object({ beside: z.literal(true) })]),
+  /** `false`: what has been read of an answer is not continued by another attempt. */
+  resume: z.boolean().optional(),
 })
 export type Job = z.infer<typeof Job>

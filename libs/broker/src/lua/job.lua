@@ -8,6 +8,7 @@
 --   tok    lease token of the current attempt, absent when nobody holds it
 --   node   who runs it         next   number of the next frame (from 1)
 --   bytes  stored frame bytes  err    ErrorInfo (JSON) of the last failed attempt
+--   dia    its dialect            keep   ms that it is kept after its end, absent: linger
 --   tail   the frames (JSON array) of an answer that needed no log
 --   rec    TerminalRecord (JSON): the job has ended      rtok  lease token that wrote it
 --
@@ -39,10 +40,11 @@ end
 -- After the record stands: what an ended job still needs, and for how long.
 local function retire(base, job, linger)
   local key = base .. ':job:' .. job
+  local keep = redis.call('HGET', key, 'keep') or linger
   redis.call('DEL', key .. ':body')
   redis.call('ZREM', base .. ':deadlines', job)
-  redis.call('PEXPIRE', key, linger)
-  redis.call('PEXPIRE', key .. ':log', linger)
+  redis.call('PEXPIRE', key, keep)
+  redis.call('PEXPIRE', key .. ':log', keep)
 end
 
 -- Ends a job that has no record, from outside any attempt. `outcome` is a TerminalRecord's, `error` its ErrorInfo as JSON or ''.

@@ -3,7 +3,7 @@
 --      [6] marker  [7] meta  [8] id  [9] prioritized  [10] delayed  [11] completed  [12] active  [13] events  [14] pc
 -- ARGV[1] job id  [2] lane  [3] follower or ''  [4] ms to the deadline  [5] body or ''  [6] background 0|1  [7] streamed 0|1
 --      [8] most jobs that may wait in the lane  [9] ms that the keys outlive the deadline  [10] prefix of the lane's keys
---      [11] envelope (JSON)  [12] priority
+--      [11] envelope (JSON)  [12] priority  [13] dialect  [14] ms that it is kept after its end, or ''
 -- Returns {1, depth} | {0, depth} when the lane is full. Repeated: the same answer, nothing done twice.
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, 0} end
 local depth = redis.call('ZCARD', KEYS[9]) + redis.call('LLEN', KEYS[5])
@@ -12,7 +12,8 @@ local now = now_ms()
 local deadline = now + tonumber(ARGV[4])
 local lives = tonumber(ARGV[4]) + tonumber(ARGV[9])
 local follower = ARGV[3] == '' and '' or ARGV[3] .. ' '
-redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'fol', follower, 'bg', ARGV[6], 'st', ARGV[7], 'at', now, 'dl', deadline)
+redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'fol', follower, 'bg', ARGV[6], 'st', ARGV[7], 'at', now, 'dl', deadline, 'dia', ARGV[13])
+if ARGV[14] ~= '' then redis.call('HSET', KEYS[1], 'keep', ARGV[14]) end
 redis.call('PEXPIRE', KEYS[1], lives)
 if ARGV[5] ~= '' then redis.call('SET', KEYS[2], ARGV[5], 'PX', lives) end
 redis.call('ZADD', KEYS[4], deadline, ARGV[1])
