@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import { ModelName } from './job.ts'
 
+/**
+ * How an engine goes on with an answer that it is given the beginning of. `prefill`: a trailing assistant message in its chat endpoint is
+ * continued exactly where it ends. `rendered`: its prompt can be rendered, so that text can be continued after the rendered prompt.
+ * `none`: neither.
+ */
+export const Continuation = z.enum(['prefill', 'rendered', 'none'])
+export type Continuation = z.infer<typeof Continuation>
+
 /** A model that an engine holds, in Ollama's terms (`/api/tags`); what an engine does not tell is absent. */
 export const HeldModel = z.object({
   model: ModelName,
@@ -21,6 +29,8 @@ export const HeldModel = z.object({
   contextLength: z.number().optional(),
   embeddingLength: z.number().optional(),
   capabilities: z.array(z.string()).optional(),
+  /** Found out by asking when it is in memory; absent: not known yet. */
+  continues: Continuation.optional(),
 })
 export type HeldModel = z.infer<typeof HeldModel>
 
@@ -40,6 +50,16 @@ export type LoadedModel = z.infer<typeof LoadedModel>
 export const EngineKind = z.enum(['ollama', 'llama-server'])
 export type EngineKind = z.infer<typeof EngineKind>
 
+export const QuarantineRecord = z.object({
+  /** Absent: the whole engine, which could not be reached or fell over. */
+  model: ModelName.optional(),
+  /** ms until one job is let through to see; 0: the next one is. */
+  forMs: z.number(),
+  /** In a row, those that ended at the same time counted once. */
+  failures: z.int(),
+})
+export type QuarantineRecord = z.infer<typeof QuarantineRecord>
+
 export const EngineRecord = z.object({
   /** Unique on its node. */
   id: z.string(),
@@ -56,6 +76,8 @@ export const EngineRecord = z.object({
   maxLoaded: z.int(),
   /** Running attempts per model, zero left out. */
   busy: z.record(z.string(), z.int()),
+  /** What is given no jobs because attempt after attempt has failed there; absent: nothing. */
+  quarantined: z.array(QuarantineRecord).optional(),
 })
 export type EngineRecord = z.infer<typeof EngineRecord>
 

@@ -14,6 +14,8 @@ export class CompletionsWriter implements EventWriter {
   readonly #request: ExchangeRequest
   #begin = ''
   #usage: Usage | undefined
+  /** The usage was written before. */
+  #told = false
 
   constructor(request: ExchangeRequest) {
     this.#request = request
@@ -34,8 +36,12 @@ export class CompletionsWriter implements EventWriter {
     return `${this.#begin}"choices":[${JSON.stringify(choice)}]}\n\n`
   }
 
+  written({ usage }: Delta): void {
+    if (usage) this.#told = true
+  }
+
   end(): string {
-    const usage = wantsUsage(this.#request) && this.#usage
+    const usage = wantsUsage(this.#request) && !this.#told && this.#usage
     return `${usage ? `${this.#begin}"choices":[],"usage":${JSON.stringify(usageFields(usage))}}\n\n` : ''}data: ${DONE}\n\n`
   }
 }

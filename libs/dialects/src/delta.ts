@@ -69,6 +69,8 @@ export interface EventWriter {
   /** Takes over what an event of the engine's, in the client's own dialect, says of who answers. */
   identify?(event: JsonObject): void
   write(delta: Delta): string
+  /** Takes over that this was written before, by whoever began the answer. */
+  written(delta: Delta): void
   /** Everything that only a well-ended answer has, the end event included. */
   end(): string
 }

@@ -1,4 +1,4 @@
-import type { BrokerError, DialectId, EngineKind, Usage } from '@drover/core'
+import type { BrokerError, DialectId, EngineKind, Saved, Usage } from '@drover/core'
 import type { Schema } from './fields.ts'
 
 /** A client's request, checked and cut down to what the dialect knows. */
@@ -119,6 +119,10 @@ export interface Exchange {
    * @throws BrokerError `engine_protocol` unless `ended`
    */
   finish(): string
+  /** The answer is complete although the engine would say more: it is to be stopped, and `finish` called. */
+  readonly satisfied?: boolean
+  /** What of an answer that is one body was not returned by an earlier call; `undefined`: nothing, or nothing that could be gone on with. */
+  unsaved?(): Saved | undefined
   /** A non-200 answer of the engine as an error: `engine_refused` for 4xx, `engine_failed` for 5xx, with its own text. */
   refusal(status: number, body: string): BrokerError
 }

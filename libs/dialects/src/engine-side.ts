@@ -9,7 +9,7 @@ import { OllamaReader } from './ollama-events.ts'
 import { OpenAiReader } from './openai-reader.ts'
 import { inClientsName, isAnthropicError, refusalOf, unsupported } from './refusal.ts'
 import { ResponsesReader } from './responses-reader.ts'
-import { isNative, type EngineFormat, type GenerationRequest, type Route } from './route.ts'
+import { isNative, type EngineFormat, type GenerationDialect, type GenerationRequest, type Route } from './route.ts'
 
 export const JSON_TYPE = 'application/json; charset=utf-8'
 export const NDJSON_TYPE = 'application/x-ndjson'
@@ -29,6 +29,8 @@ const readers: Record<EngineFormat, (request: ExchangeRequest) => EventReader> =
   'llama.infill': ({ body }) => new InfillReader(answersIn(body)),
 }
 
+export const readerOf = (format: EngineFormat, request: ExchangeRequest): EventReader => readers[format](request)
+
 /** Formats whose events have a line with their type. */
 export const isTyped = (format: EngineFormat): boolean => format === 'openai.responses' || format === 'anthropic.messages'
 
@@ -47,7 +49,7 @@ const withoutNull = (cutter: EventCutter): EventCutter => ({
   close: (take) => cutter.close(unlessNull(take)),
 })
 
-const cutterOf = (format: EngineFormat): EventCutter => {
+export const cutterOf = (format: EngineFormat): EventCutter => {
   if (isNative(format)) return new LineCutter()
   return format === 'openai.completions' ? withoutNull(new SseCutter()) : new SseCutter(isTyped(format))
 }
@@ -60,6 +62,8 @@ const refusalIn = (format: EngineFormat, request: GenerationRequest, status: num
   return refusalOf(status, text, errorForm(format) === errorForm(dialect) && (format !== 'anthropic.messages' || isAnthropicError(text)))
 }
 
+export const typeOf = (dialect: GenerationDialect, stream: boolean): string => (!stream ? JSON_TYPE : isNative(dialect) ? NDJSON_TYPE : SSE_TYPE)
+
 /** What every exchange has, whatever becomes of the answer: the call, and how the engine's answer is read. */
 export const sides = (
   request: GenerationRequest,
@@ -67,7 +71,7 @@ export const sides = (
   stream: boolean,
 ): Pick<Exchange, 'call' | 'contentType' | 'refusal'> & { reader: EventReader; cutter: EventCutter } => ({
   call: { path, body: JSON.stringify(body) },
-  contentType: !stream ? JSON_TYPE : isNative(request.dialect) ? NDJSON_TYPE : SSE_TYPE,
+  contentType: typeOf(request.dialect, stream),
   reader: readers[format](request),
   cutter: cutterOf(format),
   refusal: (status, text) => refusalIn(format, request, status, text),

@@ -6,7 +6,7 @@ import { detokenizeExchange, rerankExchange, tokenizeExchange } from './llama-ow
 import { loadBody } from './ollama-events.ts'
 import { loadRequest } from './ollama-request.ts'
 import { rewritten } from './rewritten.ts'
-import { isNative, routeOf, type GenerationDialect, type GenerationRequest } from './route.ts'
+import { isGeneration, isNative, routeOf, type GenerationDialect, type GenerationRequest } from './route.ts'
 import { untouchedStream } from './untouched.ts'
 import { withoutCall } from './whole-call.ts'
 
@@ -32,8 +32,6 @@ const whole: Record<Exclude<DialectId, GenerationDialect>, (request: ExchangeReq
   'llama.tokenize': tokenizeExchange,
   'llama.detokenize': detokenizeExchange,
 }
-
-const isGeneration = (request: ExchangeRequest): request is GenerationRequest => !(request.dialect in whole)
 
 /**
  * One call of an engine that answers a client's request.

@@ -8,6 +8,8 @@ export type { Answer, Dialect, Exchange, ExchangeRequest, Inputs, ParsedRequest 
 export { goDuration } from './duration.ts'
 export { exchange } from './exchange.ts'
 export { isBlobDigest, managementFields, managementNotFound, parseManagement, type ManagementCall, type ManagementRequest } from './management.ts'
+export { resumption, type Begun, type Resumption, type Successor } from './resumed.ts'
+export { renderCall, renderedPrompt, renderRequest, type RenderCall } from './rendering.ts'
 
 /** Every API format that Drover knows. */
 export const dialects: Record<DialectId, Dialect> = {

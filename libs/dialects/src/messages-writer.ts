@@ -87,6 +87,8 @@ const written = (events: readonly JsonObject[]): string =>
 /** Writes a stream of Anthropic's events from what an engine said in another API. */
 export class MessagesWriter implements EventWriter {
   readonly #events: MessageEvents
+  /** Why it ended was written before: only that it did is left. */
+  #finished = false
 
   constructor(request: ExchangeRequest) {
     this.#events = new MessageEvents(request)
@@ -96,8 +98,13 @@ export class MessagesWriter implements EventWriter {
     return written(this.#events.take(delta))
   }
 
+  written(delta: Delta): void {
+    this.#events.take(delta)
+    if (delta.finish) this.#finished = true
+  }
+
   end(): string {
-    return written(this.#events.end())
+    return written(this.#finished ? this.#events.end().slice(-1) : this.#events.end())
   }
 }
 

@@ -114,6 +114,8 @@ export class OllamaWriter implements EventWriter {
   readonly #request: ExchangeRequest
   readonly #begin: string
   readonly #tools: ToolCalls
+  /** Calls that were written before. */
+  #told = 0
   #last: Delta = { choice: 0 }
 
   constructor(kind: OllamaKind, request: ExchangeRequest) {
@@ -129,10 +131,16 @@ export class OllamaWriter implements EventWriter {
     if (finish) this.#last.finish = finish
     if (usage) this.#last.usage = usage
     if (timings) this.#last.timings = timings
-    const calls = finish ? this.#tools.whole(finish) : []
+    const calls = finish ? this.#tools.whole(finish).slice(this.#told) : []
     if (!text && !thinking && !logprobs && calls.length === 0) return ''
     const tail = logprobs ? `,"logprobs":${JSON.stringify(trimmed(logprobs, asked(this.#request)))}` : ''
     return `${this.#begin}${JSON.stringify(said(this.#kind, text, thinking, calls)).slice(1, -1)},"done":false${tail}}\n`
+  }
+
+  written({ tools }: Delta): void {
+    if (!tools) return
+    this.#tools.add(tools)
+    this.#told += tools.length
   }
 
   end(): string {

@@ -42,6 +42,8 @@ export class OpenAiWriter implements EventWriter {
   #opened = 0
   #tools = 0
   #usage: Usage | undefined
+  /** The usage was written before. */
+  #told = false
 
   constructor(request: ExchangeRequest) {
     this.#request = request
@@ -71,8 +73,14 @@ export class OpenAiWriter implements EventWriter {
     return out
   }
 
+  written({ choice, tools, usage }: Delta): void {
+    this.#opened |= 1 << choice
+    if (tools) this.#tools |= 1 << choice
+    if (usage) this.#told = true
+  }
+
   end(): string {
-    const usage = wantsUsage(this.#request) && this.#usage
+    const usage = wantsUsage(this.#request) && !this.#told && this.#usage
     return `${usage ? `${this.#begin}"choices":[],"usage":${JSON.stringify(usageFields(usage))}}\n\n` : ''}data: ${DONE}\n\n`
   }
 

@@ -19,6 +19,10 @@ export class ResponsesWriter implements EventWriter {
     return this.#told()
   }
 
+  written(delta: Delta): void {
+    this.write(delta)
+  }
+
   end(): string {
     this.#answer.end()
     return this.#told()

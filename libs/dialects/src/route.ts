@@ -23,6 +23,9 @@ export type EngineFormat = GenerationDialect | 'llama.infill'
 /** A request for generated text, on any engine. */
 export type GenerationRequest = ExchangeRequest & { dialect: GenerationDialect }
 
+/** The dialects in which text is generated are those that have an endpoint for it. */
+export const isGeneration = (request: ExchangeRequest): request is GenerationRequest => request.dialect in PATHS
+
 /** Where a request goes on one engine, and in which format the answer comes back. */
 export interface Route {
   format: EngineFormat
@@ -45,27 +48,28 @@ export const PATHS: Record<EngineFormat, string> = {
   'llama.infill': '/infill',
 }
 
-const route = (format: EngineFormat, body: JsonObject, streamed = true): Route => ({ format, path: PATHS[format], body, streamed })
+/** A request in the form of one of the engine's endpoints. */
+export const routeTo = (format: EngineFormat, body: JsonObject, streamed = true): Route => ({ format, path: PATHS[format], body, streamed })
 
 const untouched = (request: GenerationRequest): Route => {
   switch (request.dialect) {
     case 'ollama.chat':
-      return route('ollama.chat', askOllama('chat', request))
+      return routeTo('ollama.chat', askOllama('chat', request))
     case 'ollama.generate':
-      return route('ollama.generate', askOllama('generate', request))
+      return routeTo('ollama.generate', askOllama('generate', request))
     case 'openai.chat':
-      return route('openai.chat', askOpenAi(request), canStream(request))
+      return routeTo('openai.chat', askOpenAi(request), canStream(request))
     case 'openai.completions':
-      return route('openai.completions', askCompletions(request))
+      return routeTo('openai.completions', askCompletions(request))
     case 'openai.responses':
-      return route('openai.responses', askResponses(request))
+      return routeTo('openai.responses', askResponses(request))
     case 'anthropic.messages':
-      return route('anthropic.messages', askMessages(request))
+      return routeTo('anthropic.messages', askMessages(request))
   }
 }
 
 /** The request in OpenAI's chat format, which every engine answers; `undefined` for one that it cannot say. */
-const asOpenAiChat = (request: GenerationRequest): JsonObject | undefined => {
+export const asOpenAiChat = (request: GenerationRequest): JsonObject | undefined => {
   switch (request.dialect) {
     case 'ollama.chat':
       return chatToOpenAi(request)
@@ -98,18 +102,18 @@ const losesLogprobs = ({ dialect, engine, body }: GenerationRequest): boolean =>
  */
 export const routeOf = (request: GenerationRequest): Route => {
   const { dialect, engine } = request
-  if (fillsGap(request)) return route('llama.infill', askInfill(request))
+  if (fillsGap(request)) return routeTo('llama.infill', askInfill(request))
   if (!needsNative(request) && !losesLogprobs(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
   if (dialect === 'openai.responses' && needsNative(request))
-    return route('ollama.chat', openAiToChat({ ...request, body: responsesToOpenAi(request) }))
-  if (dialect === 'openai.chat' && engine.speaks.includes('ollama.chat')) return route('ollama.chat', openAiToChat(request))
-  if (dialect === 'anthropic.messages' && engine.speaks.includes('ollama.chat')) return route('ollama.chat', messagesToChat(request))
-  if (dialect === 'openai.completions' && engine.speaks.includes('ollama.generate')) return route('ollama.generate', completionsToGenerate(request))
+    return routeTo('ollama.chat', openAiToChat({ ...request, body: responsesToOpenAi(request) }))
+  if (dialect === 'openai.chat' && engine.speaks.includes('ollama.chat')) return routeTo('ollama.chat', openAiToChat(request))
+  if (dialect === 'anthropic.messages' && engine.speaks.includes('ollama.chat')) return routeTo('ollama.chat', messagesToChat(request))
+  if (dialect === 'openai.completions' && engine.speaks.includes('ollama.generate')) return routeTo('ollama.generate', completionsToGenerate(request))
   if (engine.speaks.includes('openai.chat')) {
     const chat = asOpenAiChat(request)
-    if (chat) return route('openai.chat', chat, canStream({ ...request, body: chat }))
+    if (chat) return routeTo('openai.chat', chat, canStream({ ...request, body: chat }))
   }
   // Only llama-server sends a prompt through that endpoint without putting it into a template.
-  if (dialect === 'ollama.generate' && engine.kind === 'llama-server') return route('openai.completions', rawToCompletions(request))
+  if (dialect === 'ollama.generate' && engine.kind === 'llama-server') return routeTo('openai.completions', rawToCompletions(request))
   throw new BrokerError('engine_refused', `this engine cannot answer ${dialect} requests`, { status: 400 })
 }

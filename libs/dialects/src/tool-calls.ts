@@ -42,6 +42,11 @@ export class ToolCalls {
     }
   }
 
+  /** The calls as far as they are known, by index. */
+  pieces(): Iterable<readonly [index: number, call: ToolCallText]> {
+    return this.#calls
+  }
+
   /** All calls by index, their arguments as text. */
   texts(): ToolCallText[] {
     return [...this.#calls].toSorted(([a], [b]) => a - b).map(([, call]) => call)

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { HeldModel, isCanonical, LoadedModel } from '@drover/core'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Engine } from './engine.ts'
@@ -144,6 +145,34 @@ export const engineConformance = ({ make, documents, exchange }: ConformanceSubj
     engine.post({ path, body }, sink)
     expect(await sink.over).toBe('fail')
     expect(sink.error).toMatchObject({ code: 'engine_failed' })
+  })
+
+  test('a question is asked by POST, and its answer comes whole with its status', async () => {
+    const { server, engine } = await open(({ response }) => json(response, { prompt: 'x' }, 422))
+    expect(await engine.ask({ path, body }, never)).toEqual({ status: 422, json: { prompt: 'x' } })
+    expect(server.heard).toMatchObject([{ method: 'POST', path, body }])
+    const { engine: silly } = await open(({ response }) => response.end('<html>'))
+    expect(await silly.ask({ path, body }, never)).toEqual({ status: 200, json: undefined })
+  })
+
+  test.each<[string, (heard: Heard) => void, string]>([
+    ['hangs up', ({ response }) => response.destroy(), 'closed the connection'],
+    ['answers too much', ({ response }) => response.end(Buffer.alloc(17 * 1024 * 1024, ' ')), 'with more than 16 MB'],
+    ['is a Drover gateway', aGateway, 'is a Drover gateway'],
+  ])('a question fails as engine_failed where the address %s', async (_what, post, why) => {
+    const { engine } = await open(post)
+    const message = expect.stringContaining(why)
+    await expect(engine.ask({ path, body }, never)).rejects.toMatchObject({ name: 'BrokerError', code: 'engine_failed', message })
+  })
+
+  test('a question has no end but its signal, with its reason', async () => {
+    let stopped = 0
+    const { engine } = await open(({ response }) => void response.on('close', () => stopped++))
+    const leaving = new AbortController()
+    setTimeout(() => leaving.abort(new Error('left')), 20)
+    await expect(engine.ask({ path, body }, leaving.signal)).rejects.toThrow('left')
+    await expect.poll(() => stopped).toBe(1)
+    await expect(engine.ask({ path, body }, leaving.signal)).rejects.toThrow('left')
   })
 
   test('closing the engine fails what is under way', async () => {

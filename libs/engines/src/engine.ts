@@ -1,5 +1,12 @@
 import type { DialectId, EngineKind, HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 
+/** A small answer of an engine, read whole. */
+export interface JsonAnswer {
+  status: number
+  /** `undefined` when the body is not JSON. */
+  json: unknown
+}
+
 /** What an engine says of itself at one moment. */
 export interface EngineView {
   version?: string
@@ -62,6 +69,12 @@ export interface Engine {
   describe(held: HeldModel, signal: AbortSignal): Promise<ModelDescription | undefined>
   /** `model` is the engine's own name for it, for an engine that must know it before it reads the body. */
   post(call: { path: string; body: string; model?: string }, sink: AnswerSink): EngineCall
+  /**
+   * A small question that is asked by POST and answered with one JSON document of at most 16 MB. It has no time limit but the signal,
+   * and may bring the model into memory.
+   * @throws BrokerError `engine_failed` (or `engine_protocol`: not HTTP); the signal's reason when that ends it
+   */
+  ask(call: { path: string; body: string; model?: string }, signal: AbortSignal): Promise<JsonAnswer>
   /**
    * Asked before a slot is taken: whether a call for this model would be of use now beside those under way. Without it the number of
    * slots and `maxLoaded` decide alone.

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { Agent } from 'undici'
 import { BrokerError } from '@drover/core'
-import type { AnswerSink, EngineCall } from './engine.ts'
+import type { AnswerSink, EngineCall, JsonAnswer } from './engine.ts'
 import { engineFailure, GATEWAY_HEADER, GatewayLoop } from './failure.ts'
 import { PostCall } from './post-call.ts'
 
@@ -18,21 +18,15 @@ export interface EngineAddress {
   closesStreams?: boolean
 }
 
-export interface JsonAnswer {
-  status: number
-  /** `undefined` when the body is not JSON. */
-  json: unknown
-}
-
 /** What we say to one engine over HTTP. */
 export interface EngineHttp {
   /**
-   * Reads a small JSON document: at most 16 MB, within `timeoutMs` (3 s by default).
+   * Reads a small JSON document: at most 16 MB, within `timeoutMs` (`PROMPT_MS` by default).
    * @throws BrokerError `engine_failed`; the signal's reason when that ends it
    */
   get(path: string, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
-  /** The same for a document that is asked for by POST. */
-  ask(path: string, body: object, signal: AbortSignal): Promise<JsonAnswer>
+  /** The same for a document that is asked for by POST, without a time limit of its own when no `timeoutMs` is given. */
+  ask(call: { path: string; body: string }, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
   post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
   close(): Promise<void>
 }
@@ -44,7 +38,8 @@ interface Question {
 }
 
 const CONNECT_TIMEOUT_MS = 5_000
-const GET_TIMEOUT_MS = 3_000
+/** Long enough for what an engine answers without work. */
+export const PROMPT_MS = 3_000
 const GET_LIMIT_BYTES = 16 * 1024 * 1024
 
 /**
@@ -73,7 +68,7 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
   })
 
   const read = async ({ method, path, body: sent }: Question, signal: AbortSignal): Promise<JsonAnswer> => {
-    const asked = sent === undefined ? { headers: getHeaders } : { headers: postHeaders, body: sent }
+    const asked = sent === undefined ? { headers: getHeaders } : { headers: postHeaders, body: sent, reset: closesStreams }
     const { statusCode, headers, body } = await agent.request({ origin, path: base + path, method, ...asked, signal })
     const chunks: Buffer[] = []
     let size = 0
@@ -86,13 +81,13 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
     return { status: statusCode, json: parseJson(Buffer.concat(chunks).toString('utf8')) }
   }
 
-  const inTime = async (question: Question, signal: AbortSignal, timeoutMs: number): Promise<JsonAnswer> => {
+  const inTime = async (question: Question, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer> => {
     signal.throwIfAborted()
     // Not AbortSignal.any: this runs every second for the life of a process, and the caller's signal lives as long.
     const ended = new AbortController()
     const late = new BrokerError('engine_failed', `engine ${id} did not answer ${question.method} ${question.path} in ${timeoutMs} ms`)
     const leave = () => ended.abort(signal.reason)
-    const timer = setTimeout(() => ended.abort(late), timeoutMs)
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => ended.abort(late), timeoutMs)
     signal.addEventListener('abort', leave, { once: true })
     try {
       return await read(question, ended.signal)
@@ -106,8 +101,8 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
   }
 
   return {
-    get: (path, signal, timeoutMs = GET_TIMEOUT_MS) => inTime({ method: 'GET', path }, signal, timeoutMs),
-    ask: (path, body, signal) => inTime({ method: 'POST', path, body: JSON.stringify(body) }, signal, GET_TIMEOUT_MS),
+    get: (path, signal, timeoutMs = PROMPT_MS) => inTime({ method: 'GET', path }, signal, timeoutMs),
+    ask: ({ path, body }, signal, timeoutMs) => inTime({ method: 'POST', path, body }, signal, timeoutMs),
     post({ path, body }, sink) {
       const call = new PostCall(id, sink)
       agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body, reset: closesStreams }, call)

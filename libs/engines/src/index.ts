@@ -1,3 +1,4 @@
+export { probeContinuation } from './continuation.ts'
 export { findEngines, OLLAMA_PORTS } from './discover.ts'
 export type { EngineSearch, EngineSearchResult } from './discover.ts'
 export { EngineConfig, engineId } from './engine-config.ts'

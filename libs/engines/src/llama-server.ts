@@ -1,9 +1,9 @@
 import { BrokerError, canonicalName } from '@drover/core'
 import type { HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 import { z } from 'zod'
-import type { Engine, EngineView } from './engine.ts'
+import type { Engine, EngineView, JsonAnswer } from './engine.ts'
 import { engineHttp } from './http.ts'
-import type { EngineAddress, JsonAnswer } from './http.ts'
+import type { EngineAddress } from './http.ts'
 import { llamaAbilities } from './llama-abilities.ts'
 import { parameterLines } from './parameter-lines.ts'
 import { derivedDigest, nameOfFile, parameterSize, quantizationTag } from './model-file.ts'
@@ -184,6 +184,7 @@ export const llamaServer = ({ name, slots, maxLoaded, ...address }: LlamaServerO
       return descriptionOf(model, lastMeta.get(model.engineName) ?? {}, props.role === 'router' ? {} : props)
     },
     post: http.post,
+    ask: (call, signal) => http.ask(call, signal),
     close: () => {
       closing.abort()
       return http.close()

@@ -2,7 +2,7 @@ import { BrokerError, canonicalName } from '@drover/core'
 import type { DialectId, HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 import { z } from 'zod'
 import type { Engine, EngineView } from './engine.ts'
-import { engineHttp } from './http.ts'
+import { engineHttp, PROMPT_MS } from './http.ts'
 import type { EngineAddress } from './http.ts'
 import { derivedDigest } from './model-file.ts'
 
@@ -131,7 +131,7 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
       }
     },
     async describe({ engineName }, signal): Promise<ModelDescription | undefined> {
-      const { status, json } = await http.ask('/api/show', { model: engineName }, signal)
+      const { status, json } = await http.ask({ path: '/api/show', body: JSON.stringify({ model: engineName }) }, signal, PROMPT_MS)
       // Removed since it was listed.
       if (status === 404) return undefined
       if (status !== 200) throw new BrokerError('engine_failed', `engine ${id} answered POST /api/show with status ${status}`)
@@ -140,6 +140,7 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
       return descriptionOf(parsed.data)
     },
     post: http.post,
+    ask: (call, signal) => http.ask(call, signal),
     close: http.close,
   }
 }

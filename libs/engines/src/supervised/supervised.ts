@@ -1,6 +1,6 @@
 import { BrokerError } from '@drover/core'
 import type { HeldModel, ModelDescription } from '@drover/core'
-import type { AnswerSink, Engine, EngineCall, EngineView } from '../engine.ts'
+import type { AnswerSink, Engine, EngineCall, EngineView, JsonAnswer } from '../engine.ts'
 import { derivedDigest, parameterSize } from '../model-file.ts'
 import { parameterLines } from '../parameter-lines.ts'
 import { memoryNeeded } from './memory.ts'
@@ -107,6 +107,21 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
         return () => {}
       })
     },
+    async ask({ model, path, body }, signal): Promise<JsonAnswer> {
+      const file = fileOf(model ?? '')
+      if (!file) throw new BrokerError('engine_failed', `${model} is no longer among the model files`)
+      signal.throwIfAborted()
+      const entered = Promise.withResolvers<RunningServer>()
+      const leave = memoryOf.ask(file, entered.resolve, entered.reject)
+      try {
+        const server = await orAborted(entered.promise, signal)
+        return await server.engine.ask({ path, body }, signal).catch(async (error: unknown) => {
+          throw signal.aborted ? error : await betterReason(server, error)
+        })
+      } finally {
+        leave()
+      }
+    },
     close: memoryOf.close,
   }
 }
@@ -158,6 +173,16 @@ const orAborted = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =
 
 /** How long the end of a process may come after the end of its connections, ms. */
 const END_MS = 500
+
+/** A process that dies takes its connections along a moment before we hear of it, and its end is the better reason. */
+const betterReason = async ({ exited }: RunningServer, error: unknown): Promise<unknown> => {
+  if (!(error instanceof BrokerError) || error.code !== 'engine_failed') return error
+  const moment = Promise.withResolvers<undefined>()
+  const timer = setTimeout(() => moment.resolve(undefined), END_MS)
+  const reason = await Promise.race([exited, moment.promise])
+  clearTimeout(timer)
+  return reason ?? error
+}
 
 /** A call whose server may still have to be started. */
 class SupervisedCall implements EngineCall {
@@ -215,15 +240,8 @@ class SupervisedCall implements EngineCall {
     this.#inner?.abort(reason)
   }
 
-  /** A process that dies takes its connections along a moment before we hear of it, and its end is the better reason. */
-  async #explain({ exited }: RunningServer, error: unknown): Promise<void> {
-    if (this.#done) return
-    if (!(error instanceof BrokerError) || error.code !== 'engine_failed') return this.#fail(error)
-    const moment = Promise.withResolvers<undefined>()
-    const timer = setTimeout(() => moment.resolve(undefined), END_MS)
-    const reason = await Promise.race([exited, moment.promise])
-    clearTimeout(timer)
-    this.#fail(reason ?? error)
+  async #explain(server: RunningServer, error: unknown): Promise<void> {
+    if (!this.#done) this.#fail(await betterReason(server, error))
   }
 
   #fail(error: unknown): void {
