@@ -1,8 +1,9 @@
 import type { Lease } from '@drover/broker'
-import { BrokerError, toBrokerError, type AttemptOutcome } from '@drover/core'
-import { exchange, type Exchange } from '@drover/dialects'
+import { toBrokerError, type AttemptOutcome, type BrokerError, type Head } from '@drover/core'
+import { exchange, type Exchange, type ExchangeRequest } from '@drover/dialects'
 import type { EngineCall } from '@drover/engines'
-import { resumption } from './resume.ts'
+import type { CheckPoints } from './check-points.ts'
+import { takeUp, type ResumeDeps } from './resume.ts'
 import type { Slot } from './slots.ts'
 import type { Watchdog } from './watchdog.ts'
 
@@ -12,9 +13,9 @@ export interface EnginePolicy {
   numCtx?: number
 }
 
-export interface AttemptDeps {
+export interface AttemptDeps extends ResumeDeps {
   watchdog: Watchdog
-  policy: EnginePolicy
+  checkPoints: CheckPoints
   now(): number
 }
 
@@ -25,41 +26,59 @@ const REFUSAL_LIMIT = 64 * 1024
 export const runAttempt = async (lease: Lease, slot: Slot, deps: AttemptDeps): Promise<AttemptOutcome> =>
   generate(lease, slot, deps).catch((error: unknown) => outcomeOf(error, lease))
 
-const generate = async (lease: Lease, slot: Slot, { watchdog, policy, now }: AttemptDeps): Promise<AttemptOutcome> => {
+const generate = async (lease: Lease, slot: Slot, deps: AttemptDeps): Promise<AttemptOutcome> => {
   const { job, signal } = lease
+  const { engine, held } = slot
   if (signal.aborted) throw signal.reason
-  const start = resumption(lease)
-  if (start.kind === 'impossible') return { kind: 'failed', error: start.error }
-  if (start.kind === 'afresh') lease.reset()
-  const conversation = exchange({
+  const request: ExchangeRequest = {
     dialect: job.dialect,
     body: JSON.parse(lease.takeBody()) as Record<string, unknown>,
     stream: job.stream,
     asked: job.asked,
-    engine: { kind: slot.engine.kind, speaks: slot.engine.speaks, model: slot.held.engineName },
-    policy,
+    engine: { kind: engine.kind, speaks: engine.speaks, model: held.engineName },
+    policy: deps.policy,
     id: job.id,
-    createdAt: now(),
-  })
-  if (!conversation.call) {
-    lease.head({ status: 200, contentType: conversation.contentType })
-    lease.append(conversation.finish())
-    return { kind: 'completed' }
+    createdAt: deps.now(),
   }
-  await converse(conversation, conversation.call, lease, slot, watchdog)
+  const start = await takeUp(lease, slot, request, deps)
+  if (start.kind === 'impossible') return { kind: 'failed', error: start.error }
+  if (start.kind === 'complete') return { kind: 'completed', ...(start.usage && { usage: start.usage }) }
+  if (start.kind === 'resumed') lease.resumed(start.rung)
+  else if (start.again) lease.reset()
+  const conversation = start.kind === 'resumed' ? start.conversation : exchange(request)
+  const head = { status: 200, contentType: conversation.contentType, digest: held.digest }
+  if (!conversation.call) {
+    lease.head(head)
+    lease.append(conversation.finish())
+  } else await converse({ conversation, request: conversation.call, head, lease, slot, deps })
   return { kind: 'completed', ...(conversation.usage && { usage: conversation.usage }) }
 }
 
+interface Conversation {
+  conversation: Exchange
+  request: { path: string; body: string }
+  /** Said when the engine has accepted the request. */
+  head: Omit<Head, 'node'>
+  lease: Lease
+  slot: Slot
+  deps: AttemptDeps
+}
+
+/** Why a call ends whose answer is complete although the engine would say more. */
+const SATISFIED = Symbol('satisfied')
+
 /** Resolves when the engine has really ended its answer. */
-const converse = (conversation: Exchange, request: { path: string; body: string }, lease: Lease, slot: Slot, watchdog: Watchdog): Promise<void> =>
+const converse = ({ conversation, request, head, lease, slot, deps }: Conversation): Promise<void> =>
   new Promise<void>((resolve, reject) => {
     let refused: number | undefined
     let refusal = ''
     let call: EngineCall | undefined
-    const watch = watchdog.watch(slot, (error) => call?.abort(error))
+    const watch = deps.watchdog.watch(slot, (error) => call?.abort(error))
+    const saving = lease.job.stream ? undefined : deps.checkPoints.of(lease, conversation)
     const stop = () => call?.abort(lease.signal.reason)
     const over = (settle: () => void) => {
       watch.stop()
+      saving?.stop()
       lease.signal.removeEventListener('abort', stop)
       settle()
     }
@@ -67,7 +86,7 @@ const converse = (conversation: Exchange, request: { path: string; body: string 
       loading: watch.pause,
       loaded: watch.resume,
       head: (status) => {
-        if (status === 200) lease.head({ status: 200, contentType: conversation.contentType })
+        if (status === 200) lease.head(head)
         else refused = status
         watch.alive()
       },
@@ -77,7 +96,12 @@ const converse = (conversation: Exchange, request: { path: string; body: string 
           if (refusal.length < REFUSAL_LIMIT) refusal += chunk
           return
         }
-        if (lease.append(conversation.push(chunk))) return
+        const room = lease.append(conversation.push(chunk))
+        if (conversation.satisfied) {
+          lease.append(conversation.finish())
+          return call?.abort(SATISFIED)
+        }
+        if (room) return
         call?.pause()
         watch.pause()
         lease.room(() => {
@@ -90,20 +114,19 @@ const converse = (conversation: Exchange, request: { path: string; body: string 
         lease.append(conversation.finish())
         over(resolve)
       },
-      fail: (error) => over(() => reject(error)),
+      fail: (error) => over(() => (error === SATISFIED ? resolve() : reject(error))),
     })
     lease.signal.addEventListener('abort', stop)
     if (lease.signal.aborted) stop()
   })
 
-/** A job whose client has read nothing may start again elsewhere; one that has been read may not, until answers can be continued. */
+/** What the engine's fault or its moment's is may go better on another attempt, also in mid-answer: that takes up what was said. */
 const outcomeOf = (thrown: unknown, lease: Lease): AttemptOutcome => {
   if (lease.signal.aborted) return lease.signal.reason as AttemptOutcome
   const error = toBrokerError(thrown)
-  const readable = lease.job.stream && lease.readable
-  return transient(error) && !readable && !lease.lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
+  return transient(error) && !lease.lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
 }
 
-/** The engine's fault or its moment's: busy, gone, model just deleted there, started without what is asked. Another may do better. */
+/** Busy, gone, model just deleted there, started without what is asked. Another engine may do better. */
 const transient = (error: BrokerError): boolean =>
   error.retry === 'broker' || (error.code === 'engine_refused' && [404, 408, 429, 501].includes(error.status))

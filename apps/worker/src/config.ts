@@ -53,6 +53,7 @@ export const workerConfig = defineConfig('worker', {
   tokenGap: setting({ schema: duration({ min: 100 }).prefault('30s'), describe: 'an engine that says nothing for this long between two tokens is stuck' }),
   starveAfter: setting({ schema: duration().prefault('10s'), describe: 'a job that has waited this long goes before all others' }),
   drainLimit: setting({ schema: duration().prefault('30s'), describe: 'longest that running jobs may take when the worker is stopped; the rest goes back' }),
+  resume: setting({ schema: z.boolean().default(true), describe: 'go on with answers that another attempt has half sent; else they end with an error' }),
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
 })

@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerConnection } from '@drover/broker'
-import { slotsFor, WIRE_VERSION, type ModelName, type NodeRecord } from '@drover/core'
+import { slotsFor, WIRE_VERSION, type EngineKind, type EngineRecord, type ModelName, type NodeRecord, type QuarantineRecord } from '@drover/core'
 import { machineMemory } from '@drover/engines'
+import type { Continuations } from './continuations.ts'
 import type { Slots } from './slots.ts'
 
 /** A node that runs in the same process. */
@@ -8,36 +10,44 @@ export interface Sibling {
   id: string
   preference: number
   slots: Slots
+  /** It takes no jobs just now. */
+  draining(): boolean
 }
 
 export interface HeartbeatOptions {
   connection: WorkerConnection
   slots: Slots
+  continues: Continuations['continues']
   facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'>
   /** Whether the engines are on this machine. */
   local: boolean
   gpus(): NodeRecord['gpus']
-  draining: AbortSignal
+  /** No jobs are taken just now. */
+  draining(): boolean
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
   siblings: readonly Sibling[]
   /** Who starts this process anew when it has ended, and only then; absent: nobody that is known here. */
   supervisor?: string | undefined
+  /** Somebody wants this node to be drained, or no longer. Told once for each change, before jobs are taken for the first time. */
+  onDrain(wanted: boolean): void
   /** Another living worker has this node's name. */
   onTaken(): void
   onError(error: unknown): void
 }
 
 const BEAT_MS = 1_000
+/** Longest that a question about the others may take, ms. */
+const OTHERS_MS = 300
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, facts, local, gpus, draining, siblings, supervisor, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, continues, facts, local, gpus, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
   const record = (): NodeRecord => ({
     v: WIRE_VERSION,
     ...facts,
-    draining: draining.aborted,
+    draining: draining(),
     ...(local && { memory: machineMemory() }),
     gpus: gpus(),
     engines: [...slots.seats()].map(({ engine, view, busy }) => ({
@@ -45,18 +55,31 @@ export const heartbeat = ({ connection, slots, facts, local, gpus, draining, sib
       kind: engine.kind,
       ...(view.version !== undefined && { version: view.version }),
       speaks: [...engine.speaks],
-      held: view.held,
+      held: view.held.map((held) => ({ ...held, continues: continues(engine, held) })),
       loaded: view.loaded,
       slotsPerModel: view.slotsPerModel,
       ...(view.slotsByModel && { slotsByModel: view.slotsByModel }),
       maxLoaded: view.maxLoaded,
       busy: Object.fromEntries(busy),
+      ...present(slots.quarantined(engine)),
     })),
   })
 
+  let drained = false
+  /** One sign of life. False: the name is taken. */
+  const live = async (): Promise<boolean> => {
+    const told = await registry.nodeLives(record(), instance, supervisor)
+    if (told === 'taken') return false
+    if (drained === (told === 'drain')) return true
+    drained = !drained
+    onDrain(drained)
+    // What was just said of ourselves no longer holds.
+    return live()
+  }
+
   const beat = async () => {
     try {
-      if (!(await registry.nodeLives(record(), instance, supervisor))) onTaken()
+      if (!(await live())) onTaken()
       if (anyPrefers) peers = (await registry.nodes()).filter(({ id }) => id !== facts.id)
     } catch (error) {
       onError(error)
@@ -74,9 +97,10 @@ export const heartbeat = ({ connection, slots, facts, local, gpus, draining, sib
   return {
     /** First word, and the first look at the others. False: the name is taken. */
     async start(): Promise<boolean> {
-      if (!(await registry.nodeLives(record(), instance, supervisor))) return false
+      if (!(await live())) return false
       await look()
       connection.onReady(() => void beat())
+      connection.onBeatWanted(() => void beat())
       timers.push(setInterval(() => void beat(), BEAT_MS), setInterval(() => void look(), 10 * BEAT_MS))
       return true
     },
@@ -87,14 +111,26 @@ export const heartbeat = ({ connection, slots, facts, local, gpus, draining, sib
       let best: number | undefined
       for (const peer of peers) {
         if (peer.draining || peer.preference <= (best ?? facts.preference)) continue
-        const free = peer.engines.some(
-          (engine) => engine.held.some((held) => held.model === model) && (engine.busy[model] ?? 0) < slotsFor(engine, model),
-        )
+        const free = peer.engines.some((engine) => serves(engine, model) && hasRoom(engine, model))
         if (free && !siblings.some(({ id }) => id === peer.id)) best = peer.preference
       }
-      for (const { preference, slots } of siblings) if (preference > (best ?? facts.preference) && slots.isFree(model)) best = preference
+      for (const sibling of siblings) if (sibling.preference > (best ?? facts.preference) && !sibling.draining() && sibling.slots.isFree(model)) best = sibling.preference
       return best
+    },
+    /** Whether other nodes could run a job of a model: `free` with a slot for it now, `busy` later. `kind`: only on such an engine. */
+    async others(model: ModelName, kind?: EngineKind): Promise<'free' | 'busy' | 'none'> {
+      // Asked for when something has failed, which must not wait for a Redis that is away, too.
+      const nodes = await Promise.race([registry.nodes().catch(() => []), sleep(OTHERS_MS, [], { ref: false })])
+      const engines = nodes.flatMap((node) => (node.id === facts.id || node.draining ? [] : node.engines)).filter((engine) => serves(engine, model, kind))
+      return engines.length === 0 ? 'none' : engines.some((engine) => hasRoom(engine, model)) ? 'free' : 'busy'
     },
     stop: () => timers.forEach(clearInterval),
   }
 }
+
+const serves = ({ held, quarantined = [], ...engine }: EngineRecord, model: ModelName, kind = engine.kind): boolean =>
+  engine.kind === kind && held.some((each) => each.model === model) && !quarantined.some((each) => each.model === undefined || each.model === model)
+
+const hasRoom = (engine: EngineRecord, model: ModelName): boolean => (engine.busy[model] ?? 0) < slotsFor(engine, model)
+
+const present = (quarantined: QuarantineRecord[]) => (quarantined.length > 0 ? { quarantined } : {})

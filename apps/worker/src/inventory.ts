@@ -9,13 +9,27 @@ export interface InventoryOptions {
 }
 
 const LOOK_TIMEOUT_MS = 4_000
+/** An engine that has gone is often back soon: how often it is looked at meanwhile, and for how long so often, ms. */
+const AWAY = { every: 500, for: 10_000 }
+
+interface Watched {
+  engine: Engine
+  /** What was said of it last. */
+  summary: string | undefined
+  /** `performance.now()` of the first look in vain since it was there. */
+  awaySince: number | undefined
+  /** Times that somebody wanted a look at once: what a look found that had begun before counts for nothing. */
+  wanted: number
+  wake(): void
+}
 
 /** What this node holds and has loaded: every engine is asked every two seconds, each in its own time. */
 export const inventory = ({ slots, onChange, intervalMs = 2_000 }: InventoryOptions) => {
   const stopped = new AbortController()
-  const known = new Map<string, string>()
+  const watched = new Map<string, Watched>()
 
-  const look = async (engine: Engine) => {
+  const look = async (watch: Watched): Promise<void> => {
+    const { engine, wanted } = watch
     let view: EngineView | undefined
     let reason: unknown
     try {
@@ -24,25 +38,47 @@ export const inventory = ({ slots, onChange, intervalMs = 2_000 }: InventoryOpti
       reason = error
     }
     if (stopped.signal.aborted) return
+    if (watch.wanted !== wanted) return look(watch)
+    watch.awaySince = view ? undefined : (watch.awaySince ?? performance.now())
     slots.update(engine, view)
     const summary = view ? JSON.stringify([view.held.map(({ model, digest }) => [model, digest]), view.slotsPerModel, view.slotsByModel, view.maxLoaded]) : 'gone'
-    if (known.get(engine.id) === summary) return
-    known.set(engine.id, summary)
+    if (watch.summary === summary) return
+    watch.summary = summary
     onChange(engine, view, reason)
   }
 
-  const keepLooking = async (engine: Engine) => {
+  const pause = async (watch: Watched): Promise<void> => {
+    const isNew = watch.awaySince !== undefined && performance.now() - watch.awaySince < AWAY.for
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, isNew ? Math.min(AWAY.every, intervalMs) : intervalMs).unref()
+      watch.wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  const keepLooking = async (watch: Watched): Promise<void> => {
     while (!stopped.signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, intervalMs).unref())
-      await look(engine)
+      await pause(watch)
+      await look(watch)
     }
   }
 
   return {
     /** Resolves when the engine has been asked once; the asking goes on. */
     async add(engine: Engine): Promise<void> {
-      await look(engine)
-      void keepLooking(engine)
+      const watch: Watched = { engine, summary: undefined, awaySince: undefined, wanted: 0, wake: () => undefined }
+      watched.set(engine.id, watch)
+      await look(watch)
+      void keepLooking(watch)
+    },
+    /** Something speaks for a change: the engine is asked now. */
+    lookNow(engine: Engine): void {
+      const watch = watched.get(engine.id)
+      if (!watch) return
+      watch.wanted += 1
+      watch.wake()
     },
     stop: () => stopped.abort(),
   }

@@ -3,14 +3,16 @@ import { openWorker, type Lease } from '@drover/broker'
 import { BrokerError, type NodeRecord } from '@drover/core'
 import { findEngines, readGpus, type Engine, type EngineConfig } from '@drover/engines'
 import { EXIT, ExitError, VERSION, type Log, type RedisTarget, type ShutdownStep } from '@drover/service'
+import { aftermath, exhausted } from './aftermath.ts'
 import { runAttempt } from './attempt.ts'
+import { checkPoints } from './check-points.ts'
 import type { WorkerConfig } from './config.ts'
+import { continuations } from './continuations.ts'
 import { descriptions } from './descriptions.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
 import { ownModels } from './own-models.ts'
 import { pullLoop } from './pull-loop.ts'
-import { retryPause } from './retry-pause.ts'
 import { Slots, type Slot } from './slots.ts'
 import { watchdog } from './watchdog.ts'
 
@@ -24,6 +26,8 @@ const NAME_TRY_MS = 250
 const FAREWELL_MS = 1_000
 /** A job is left to a preferred node for this long at most, ms. */
 const LEAVE_MS = 300
+/** An engine leaves a lane to others after a job has failed there, ms: for longer than they would leave it to us, were this the preferred node. */
+const STEP_BACK_MS = LEAVE_MS + 200
 
 export interface NodeOptions {
   id: string
@@ -50,6 +54,10 @@ export interface NodeOptions {
 export const startNode = async ({ id, preference, labels, engines: named, look, local, siblings, config, redis, log }: NodeOptions): Promise<ShutdownStep[]> => {
   const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
   const stopping = new AbortController()
+  /** Somebody wants this node drained: it takes nothing until that is taken back, and goes on living. */
+  let drained = false
+  /** Aborted while jobs are not to wait here for another try. */
+  let pauses = new AbortController()
 
   const connection = await openWorker(id, {
     ...redis,
@@ -62,19 +70,39 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     throw error instanceof BrokerError ? new ExitError(error.message, error.code === 'broker_unavailable' ? EXIT.failed : EXIT.refused) : error
   })
 
-  const slots = new Slots()
-  siblings.push({ id, preference, slots })
+  const slots = new Slots(({ engine, ended, model, failures, forMs }) => {
+    const facts = { engine: engine.id, ...(model !== undefined && { model }), failures }
+    if (ended) log.info(facts, 'engine is given jobs again')
+    else log.warn({ ...facts, ms: forMs }, 'engine keeps failing and is given no jobs for now')
+    void alive.beat()
+  })
+  const takesNothing = () => drained || stopping.signal.aborted
+  siblings.push({ id, preference, slots, draining: takesNothing })
   const engines = new Map<string, Engine>()
   let cards: NodeRecord['gpus'] = []
+  const partials = continuations({
+    slots,
+    onFound: () => void alive.beat(),
+    onFailure: (engine, { model }, error) =>
+      log.warn({ engine: engine.id, model, reason: error instanceof Error ? error.message : undefined }, 'engine does not say how it goes on with a half answer'),
+  })
   const alive = heartbeat({
     connection,
     slots,
+    continues: partials.continues,
     facts: { id, version: VERSION, labels, preference, startedAt: Date.now() },
     local,
     gpus: () => cards,
-    draining: stopping.signal,
+    draining: takesNothing,
     siblings,
     supervisor: process.env['DROVER_SUPERVISOR'],
+    onDrain: (wanted) => {
+      drained = wanted
+      if (wanted) pauses.abort()
+      else if (!stopping.signal.aborted) pauses = new AbortController()
+      log.info({ node: id }, wanted ? 'drained: takes nothing until it is undrained' : 'undrained: takes jobs again')
+      connection.jobs.wake()
+    },
     onTaken: () => log.error({ node: id }, 'another worker has this node’s name'),
     onError,
   })
@@ -93,6 +121,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
       else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
       void alive.beat()
       told.tell()
+      partials.look()
       connection.jobs.wake()
     },
   })
@@ -135,21 +164,19 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   }
 
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
+  const saving = checkPoints()
   const policy = {
     ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
     ...(config.numCtx !== undefined && { numCtx: config.numCtx }),
   }
+  const follow = aftermath({ slots, lookNow: stock.lookNow, others: alive.others, hurry: () => pauses.signal, leaveMs: STEP_BACK_MS })
   const run = async (lease: Lease, slot: Slot): Promise<void> => {
     if (lease.job.slots > 1) slot.widen(lease.job.slots - 1)
     try {
-      const outcome = await runAttempt(lease, slot, { watchdog: watch, policy, now: Date.now })
-      if (outcome.kind === 'completed') slots.worked(slot.engine, slot.held.model)
-      // What fails a second time says more about the job than about the engine.
-      else if (lease.attempt === 1 && 'error' in outcome && outcome.error.retry === 'broker') slots.failed(slot.engine, slot.held.model)
+      const outcome = await runAttempt(lease, slot, { watchdog: watch, checkPoints: saving, policy, partials, resume: config.resume, now: Date.now })
       // The engine is free as soon as it has ended; what is left is between Redis and us.
-      slot.release()
-      if (outcome.kind === 'retry') await retryPause(lease)
-      const written = await lease.settle(outcome)
+      await follow(lease, slot, outcome)
+      const written = await lease.settle(exhausted(outcome, lease))
       if (outcome.kind === 'completed' && written) return
       log.info(
         {
@@ -178,6 +205,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     peerPreference: alive.peerPreference,
     preference,
     bounds: { wait: config.starveAfter, leave: LEAVE_MS },
+    paused: () => drained,
     draining: draining.signal,
     onError,
   })
@@ -191,6 +219,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
       run: async () => {
         draining.abort()
         stopping.abort()
+        pauses.abort()
         // The others are told, but a Redis that is just going, too, is not waited for.
         await Promise.race([alive.beat(), sleep(FAREWELL_MS, undefined, { ref: false })])
         await pulling
@@ -214,7 +243,9 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         alive.stop()
         stock.stop()
         told.stop()
+        partials.stop()
         watch.close()
+        saving.close()
         await connection.close()
         await Promise.all([...engines.values()].map((engine) => engine.close()))
       },

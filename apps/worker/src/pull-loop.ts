@@ -19,6 +19,8 @@ export interface PullLoop {
   peerPreference(model: ModelName): number | undefined
   preference: number
   bounds: { wait: number; leave: number }
+  /** Nothing is to be taken just now; whoever ends that wakes the loop. */
+  paused(): boolean
   draining: AbortSignal
   onError(error: unknown): void
 }
@@ -29,13 +31,18 @@ export interface PullLoop {
  */
 const WIDEST = 16
 const PAUSE_AFTER_ERROR_MS = 200
+/**
+ * However much is heard, all lanes are looked at this often, ms. A worker that was killed between hearing a marker and taking the job
+ * has swallowed it, and one that is busy with other lanes would never find the silence in which it looks by itself.
+ */
+const LOOK_MS = 2_000
 
 /**
  * Slot before lease, for as long as the worker lives: wait while nothing is known to wait, choose a lane, take slots, take leases.
- * A marker wakes one worker only, so whatever this loop hears and cannot use it passes on.
+ * A marker wakes one worker only, so whatever this loop hears and cannot use it passes on, what it heard before a pause or its end, too.
  */
 export async function pullLoop(options: PullLoop): Promise<void> {
-  const { source, slots, draining, onError } = options
+  const { source, slots, paused, draining, onError } = options
   /** Lanes that may have jobs, with the number of leases to ask for next; 0: one was taken, and its marker is still to be heard. */
   const maybe = new Map<Lane, number>()
   /** Lanes whose last take was a success. */
@@ -45,6 +52,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
   /** Lanes that the loop waits for just now. */
   let awaited: Set<Lane> | undefined
   let unsure = true
+  let lookedAt = -Infinity
 
   const wake = () => awaited && source.wake()
   draining.addEventListener('abort', wake)
@@ -122,15 +130,33 @@ export async function pullLoop(options: PullLoop): Promise<void> {
     await source.pass(lane)
   }
 
+  /** Others are to hear of the lanes in which this loop knows of jobs. */
+  const handOn = async () => {
+    const known = [...maybe].flatMap(([lane, count]) => (count > 0 ? [lane] : []))
+    maybe.clear()
+    await Promise.all(known.map((lane) => source.pass(lane).catch(onError)))
+  }
+  const stopped = () => draining.aborted || paused()
+
   while (!draining.aborted) {
+    if (paused()) {
+      await handOn()
+      // Only the node's own wake key.
+      awaited = new Set()
+      await source.wait([])
+      awaited = undefined
+      unsure = true
+      continue
+    }
     const lanes = open()
+    if (unsure || performance.now() - lookedAt > LOOK_MS) {
+      unsure = false
+      lookedAt = performance.now()
+      for (const view of await source.view(lanes).catch(() => [])) if (view.waiting > 0 && !maybe.get(view.lane)) maybe.set(view.lane, 1)
+      continue
+    }
     const candidates = lanes.filter((lane) => maybe.get(lane))
     if (candidates.length === 0) {
-      if (unsure) {
-        unsure = false
-        for (const view of await source.view(lanes).catch(() => [])) if (view.waiting > 0) maybe.set(view.lane, 1)
-        continue
-      }
       awaited = new Set(lanes)
       const heard = await source.wait(lanes)
       awaited = undefined
@@ -138,7 +164,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       else if (heard !== 'woken') {
         maybe.set(heard, 1)
         const { model, engine } = readLane(heard)
-        if (draining.aborted || !slots.isFree(model, engine)) await source.pass(heard)
+        if (!stopped() && !slots.isFree(model, engine)) await source.pass(heard)
       }
       continue
     }
@@ -152,7 +178,10 @@ export async function pullLoop(options: PullLoop): Promise<void> {
         if (!slot) break
         planned.push([only, slot])
       }
-    await Promise.all(planned.map(([lane, slot]) => takeOne(lane, slot)))
+    // Who says that the node is drained, and that nothing runs on it, may have said so while this was being planned.
+    if (stopped()) for (const [, slot] of planned) slot.release()
+    else await Promise.all(planned.map(([lane, slot]) => takeOne(lane, slot)))
   }
+  await handOn()
   draining.removeEventListener('abort', wake)
 }

@@ -95,10 +95,33 @@ export const upFor = (redis: Redis): (() => number) => {
 /** Long enough up to judge others by their silence, ms. */
 export const JUDGE_AFTER_MS = 5_000
 
+/** The first line of a script that is to run when Redis has reached its memory limit. An older Redis takes it for an error. */
+export const ALLOW_OOM = '#!lua flags=allow-oom\n'
+
+/** Redis' answer to a write that needs memory beyond its limit. */
+export const isOutOfMemory = (error: unknown): boolean => error instanceof Error && error.message.startsWith('OOM ')
+
+/** Bytes of memory in use and at most, as `maxmemory` counts them. */
+export interface MemoryUse {
+  used: number
+  /** Absent: no limit is set. */
+  limit?: number
+}
+
+/** @throws ioredis' error when Redis does not answer */
+export const memoryUse = async (redis: Redis): Promise<MemoryUse> => {
+  const info = await redis.info('memory')
+  const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
+  const limit = field('maxmemory')
+  return { used: field('used_memory') - field('mem_not_counted_for_evict'), ...(limit > 0 && { limit }) }
+}
+
 export interface RedisFacts {
   version: string
   appendOnly: boolean
   evicts: boolean
+  /** Scripts may say that they are to run when memory is full: Redis 7 and Valkey. */
+  scriptFlags: boolean
 }
 
 /**
@@ -109,7 +132,8 @@ export const checkRedis = async (redis: Redis, { allowEviction = false } = {}): 
   const info = await redis.info()
   const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
   const policy = field('maxmemory_policy')
-  const facts = { version: field('redis_version'), appendOnly: field('aof_enabled') === '1', evicts: policy !== 'noeviction' }
+  const scriptFlags = await redis.eval(`${ALLOW_OOM}return 1`, 0).then(() => true, () => false)
+  const facts = { version: field('redis_version'), appendOnly: field('aof_enabled') === '1', evicts: policy !== 'noeviction', scriptFlags }
   if (facts.evicts && !allowEviction)
     throw new BrokerError('internal', `Redis evicts keys (maxmemory-policy ${policy}), so jobs could vanish: set it to noeviction, or start with --allow-eviction`)
   return facts

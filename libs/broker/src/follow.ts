@@ -1,9 +1,10 @@
 import { BrokerError, type Frame, type JobId } from '@drover/core'
-import type { FrameSink, GatewayBroker } from './gateway.ts'
+import type { Ahead, FrameSink, GatewayBroker } from './gateway.ts'
 import type { Lane } from './keys.ts'
 
-/** Log entries read at once. */
-const READ_ENTRIES = 64
+/** Log entries read at once: few at first, for a slow reader takes no more and the rest would be read in vain, then ever more. */
+const FIRST_ENTRIES = 4
+const MOST_ENTRIES = 64
 
 /**
  * One job as one gateway follows it. Frames pass strictly by number: a gap means "read the log", never "carry on"; while the reader
@@ -15,6 +16,8 @@ export class Follow {
   readonly lane: Lane | undefined
   /** `performance.now()` of the last news. */
   heard = performance.now()
+  /** @internal What was in its lane before it, known to who submitted it, and when that was. */
+  ahead: (Ahead & { at: number }) | undefined
   #sink: FrameSink
   #broker: GatewayBroker
   #expected: number
@@ -43,6 +46,9 @@ export class Follow {
   receive(first: number, attempt: number, lease: string, frames: Frame[]): void {
     this.heard = performance.now()
     if (this.#over) return
+    // Also where the reader is slow: how long a job takes is not the client's affair.
+    const record = frames.at(-1)?.end
+    if (record?.outcome === 'completed') this.#broker.completed(this)
     if (first < this.#expected && this.#isOther(lease)) return this.#diverge()
     if (first + frames.length <= this.#expected) return
     if (this.#paused || this.#reading || first > this.#expected) {
@@ -118,16 +124,16 @@ export class Follow {
     if (this.#reading) return
     this.#reading = true
     try {
-      while (this.#behind && !this.#paused && !this.#over) {
+      for (let count = FIRST_ENTRIES; this.#behind && !this.#paused && !this.#over; count = Math.min(2 * count, MOST_ENTRIES)) {
         this.#behind = false
         const before = this.#expected
-        const [there, attempt, next, ...entries] = (await this.#broker.read(this.id, this.#expected, READ_ENTRIES)) as [number, number, number, ...unknown[]]
+        const [there, attempt, next, ...entries] = (await this.#broker.read(this.id, this.#expected, count)) as [number, number, number, ...unknown[]]
         if (there === 0) return // the poll looks into it
         for (let i = 0; i < entries.length && !this.#over && !this.#paused; i += 3) {
           const [first, lease, frames] = entries.slice(i, i + 3) as [number, string, string]
           const parsed = JSON.parse(frames) as Frame[]
           if (first > this.#expected || first + parsed.length <= this.#expected) continue
-          if (this.#isOther(lease) && !parsed[0]?.reset && !parsed[0]?.end) return this.#diverge()
+          if (this.#isOther(lease) && !parsed[0]?.reset && !parsed[0]?.resumed && !parsed[0]?.end) return this.#diverge()
           this.#deliver(attempt, lease, first, parsed)
         }
         if (this.#expected < next && this.#expected > before) this.#behind = true

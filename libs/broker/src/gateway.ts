@@ -1,5 +1,6 @@
 import { BrokerError, WIRE_VERSION, type DialectId, type EngineKind, type Frame, type Job, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
+import { isOutOfMemory } from './connection.ts'
 import { newJobId } from './ids.ts'
 import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
 import type { Lanes } from './lanes.ts'
@@ -19,6 +20,30 @@ export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'c
   timeoutMs: number
   /** How long it is kept after its end, ms, if longer than a moment. */
   keepMs?: number
+  /** Refused when so many wait or run in its lane already; absent: no such bound. */
+  mostAhead?: number | undefined
+}
+
+/** Jobs that were in a lane before another. */
+export interface Ahead {
+  waiting: number
+  running: number
+}
+
+/** A lane takes no more: `jobs`, `bytes`: it is full; `wait`: too many are ahead. */
+export class LaneFull extends BrokerError {
+  readonly bound: 'jobs' | 'bytes' | 'wait'
+  readonly ahead: Ahead
+  constructor(bound: 'jobs' | 'bytes' | 'wait', ahead: Ahead) {
+    super('queue_full', `server busy, please try again.  ${WHY_FULL[bound]}`)
+    this.bound = bound
+    this.ahead = ahead
+  }
+}
+const WHY_FULL = {
+  jobs: 'maximum pending requests exceeded',
+  bytes: 'the requests that wait for this model are too large together',
+  wait: 'the wait for this model would be too long',
 }
 
 /** Receives a job's frames: in order, without gap or repeat, from the first. After `end`, or after `lost`, nothing comes. */
@@ -38,6 +63,10 @@ export interface GatewayBrokerOptions {
   scripts: Scripts
   /** Most jobs that may wait in one lane. */
   laneLimit: number
+  /** Most bytes of the living jobs of one lane. */
+  laneBytes: number
+  /** Told of each job of this gateway that completes: ms since it was added to its lane, and what was there before it. */
+  onEnded?(lane: Lane, ms: number, ahead: Ahead): void
 }
 
 /** Bodies above this lie beside the job: in BullMQ's data a large one costs every script that touches the job. */
@@ -55,6 +84,8 @@ const MARGIN_MS = 60_000
 /** How often silent jobs are asked after, ms. */
 const POLL_MS = 1_000
 const POLL_BATCH = 200
+/** Silent jobs asked after in one turn: of more that wait, each has its turn later. What is lost is nearly always lost with a connection, and then all are asked after. */
+const POLL_MOST = 4_000
 
 interface Message {
   job: JobId
@@ -72,6 +103,8 @@ export class GatewayBroker {
   #follows = new Map<JobId, Follow[]>()
   /** What was submitted a moment ago, oldest first: a Redis that is killed may yet forget it. */
   #recent = new Map<JobId, { send(): Promise<unknown>; at: number }>()
+  /** Where the next turn begins. */
+  #round: MapIterator<Follow[]> = this.#follows.values()
   #downSince: number | undefined
   #ofLane: (lane: Lane) => readonly string[]
   #poll: NodeJS.Timeout
@@ -91,7 +124,7 @@ export class GatewayBroker {
     options.subscriber.on('ready', () => void this.#lookAfter(0))
     this.#poll = setInterval(() => {
       this.#prune()
-      void this.#lookAfter(2 * POLL_MS)
+      void this.#lookAfter(2 * POLL_MS, POLL_MOST)
     }, POLL_MS)
   }
 
@@ -106,12 +139,12 @@ export class GatewayBroker {
 
   /**
    * Puts a job on its lane and follows it; `sink` may be called before this returns, and is told nothing before `named`.
-   * @throws BrokerError `queue_full`, `broker_unavailable`; then nothing was accepted
+   * @throws BrokerError `queue_full` (a `LaneFull`, or Redis has no memory left), `broker_unavailable`; then nothing was accepted
    */
   async submit(submission: Submission, sink: FrameSink, named?: (id: JobId) => void): Promise<Follow> {
-    const { keys, scripts, laneLimit } = this.#options
+    const { keys, scripts, laneLimit, laneBytes } = this.#options
     if (this.#downSince !== undefined && performance.now() - this.#downSince > OUTAGE_MS) throw unavailable()
-    const { body, engine, background = false, timeoutMs, keepMs, ...rest } = submission
+    const { body, engine, background = false, timeoutMs, keepMs, mostAhead, ...rest } = submission
     const id = newJobId()
     named?.(id)
     const lane = laneOf(submission.model, submission.class, engine)
@@ -120,18 +153,20 @@ export class GatewayBroker {
     const follow = new Follow(id, lane, sink, this)
     this.#follows.set(id, [follow])
     const envelope = JSON.stringify(job)
-    const names = [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, ...this.#ofLane(lane)]
-    const args = [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS, keys.ofLane(lane, ''), envelope, PRIORITY, submission.dialect, keepMs ?? '']
-    const send = () => scripts.submit(names, args) as Promise<[0 | 1, number]>
+    const names = [keys.job(id), keys.body(id), keys.lanes, keys.deadlines, ...this.#ofLane(lane), keys.bytes]
+    const args = [id, lane, this.id, timeoutMs, beside ? body : '', background ? 1 : 0, submission.stream ? 1 : 0, laneLimit, MARGIN_MS, keys.ofLane(lane, ''), envelope, PRIORITY, submission.dialect, keepMs ?? '', laneBytes, mostAhead ?? '']
+    const send = () => scripts.submit(names, args) as Promise<[1, number, number] | [0, number, number, LaneFull['bound']]>
     try {
-      const [accepted] = await inTime(Promise.race([send(), follow.begun.then((): [1, number] => [1, 0])]))
+      const [accepted, waiting, running, bound] = await inTime(Promise.race([send(), follow.begun.then((): [1, number, number] => [1, -1, -1])]))
       if (accepted === 1) {
+        if (waiting >= 0) follow.ahead = { waiting, running, at: performance.now() }
         // Over already, or left: nothing to bring back, and its body need not be kept.
         if (this.#follows.has(id)) this.#recent.set(id, { send, at: performance.now() })
         return follow
       }
-      throw new BrokerError('queue_full', 'server busy, please try again.  maximum pending requests exceeded')
-    } catch (error) {
+      throw new LaneFull(bound, { waiting, running })
+    } catch (thrown) {
+      const error = isOutOfMemory(thrown) ? new BrokerError('queue_full', MEMORY_FULL, { cause: thrown }) : thrown
       this.#follows.delete(id)
       // What was sent may still arrive. This comes behind it, on the same connection.
       if (!(error instanceof BrokerError && error.code === 'queue_full')) void this.#cancel(id, lane).catch(() => undefined)
@@ -188,6 +223,11 @@ export class GatewayBroker {
   }
 
   /** @internal for `Follow` */
+  completed({ lane, ahead }: Follow): void {
+    if (lane !== undefined && ahead) this.#options.onEnded?.(lane, performance.now() - ahead.at, ahead)
+  }
+
+  /** @internal for `Follow` */
   done(follow: Follow): void {
     this.#remove(follow)
     this.#recent.delete(follow.id)
@@ -213,9 +253,17 @@ export class GatewayBroker {
   }
 
   /** The truth behind the notifications: how far are the jobs that have been silent for so long? */
-  async #lookAfter(silentMs: number): Promise<void> {
+  async #lookAfter(silentMs: number, most = Infinity): Promise<void> {
     const now = performance.now()
-    const silent = [...this.#follows.values()].flat().filter((follow) => now - follow.heard >= silentMs)
+    const silent: Follow[] = []
+    for (let left = this.#follows.size; left > 0 && silent.length < most; left -= 1) {
+      let { value: follows } = this.#round.next()
+      if (!follows) {
+        this.#round = this.#follows.values()
+        follows = this.#round.next().value ?? []
+      }
+      for (const follow of follows) if (now - follow.heard >= silentMs) silent.push(follow)
+    }
     for (let i = 0; i < silent.length; i += POLL_BATCH) {
       const batch = silent.slice(i, i + POLL_BATCH)
       const numbers = (await this.#options.scripts.progress(batch.map(({ id }) => this.#options.keys.job(id)), []).catch(() => [])) as number[]
@@ -247,6 +295,8 @@ export class GatewayBroker {
     clearInterval(this.#poll)
   }
 }
+
+export const MEMORY_FULL = "server busy, please try again.  the job queue's memory is nearly full"
 
 const unavailable = (cause?: unknown) =>
   new BrokerError('broker_unavailable', 'the job queue cannot be reached, please try again', { cause })

@@ -8,6 +8,8 @@ export const keys = (prefix: string) => ({
   ofLane: (lane: Lane, name: string) => `${prefix}:lane:${lane}:${name}`,
   /** Set, for ever: every lane that ever had a job. */
   lanes: `${prefix}:lanes`,
+  /** Hash, for ever: bytes of the living jobs of each lane, envelopes and bodies. */
+  bytes: `${prefix}:bytes`,
   /** Sorted set of job ids by deadline (epoch ms by Redis' clock); a member goes when its job ends. */
   deadlines: `${prefix}:deadlines`,
   /** Hash, until a while after the end: its fields are listed in `lua/job.lua`. */
@@ -18,6 +20,8 @@ export const keys = (prefix: string) => ({
   body: (job: JobId) => `${prefix}:job:${job}:body`,
   /** Sorted set of node ids by last heartbeat (epoch ms by Redis' clock). */
   nodes: `${prefix}:nodes`,
+  /** Set of node ids, until each is undrained: they are to take no jobs, whether they live just now or not. */
+  drained: `${prefix}:drained`,
   /** Hash (instance, supervisor, record as JSON), 4 s: a node as it shows itself. */
   node: (node: string) => `${prefix}:node:${node}`,
   /** String, 60 s, renewed while a living node holds it: what an engine says of a model, by its digest; JSON of at most 128 KB. */
@@ -34,7 +38,7 @@ export const keys = (prefix: string) => ({
   sweep: `${prefix}:sweep`,
   /** Channel: frames for the jobs that a gateway follows. */
   replies: (gateway: string) => `${prefix}:replies:${gateway}`,
-  /** Channel: cancels for a node. */
+  /** Channel: cancels for a node, and that there is something new for it to be read. */
   control: (node: string) => `${prefix}:control:${node}`,
 })
 export type Keys = ReturnType<typeof keys>

@@ -56,7 +56,8 @@ export class Lanes {
   /** Puts a leased job back at the head of its lane. BullMQ sets no marker for prioritized jobs here, so we do. */
   async giveBack(lane: Lane, id: JobId, token: string): Promise<boolean> {
     const moved = this.#lane(lane).moveJobFromActiveToWait(id, token).then(() => true, lostLease)
-    await this.mark(lane)
+    // Only saves waiting; a Redis without memory refuses it.
+    await Promise.allSettled([moved, this.mark(lane)])
     return moved
   }
 

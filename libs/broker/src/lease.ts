@@ -25,6 +25,8 @@ export interface LeaseFacts {
   node: string
   /** No further attempt will be granted if this one fails. */
   lastStart: boolean
+  /** How the last attempt before this one failed, if it could say so. */
+  failure?: BrokerError | undefined
 }
 
 export interface LeaseActions {
@@ -51,6 +53,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   #body: string
   readonly node: string
   readonly lastStart: boolean
+  readonly failure: BrokerError | undefined
   next: number
   /** Frames under way to Redis. */
   sending: Frame[] | undefined
@@ -82,6 +85,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
     this.#body = facts.body
     this.node = facts.node
     this.lastStart = facts.lastStart
+    this.failure = facts.failure
     this.#actions = actions
   }
 

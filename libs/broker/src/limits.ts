@@ -2,6 +2,8 @@
 export const LINGER_MS = 60_000
 /** Most bytes of one job's log; a longer answer ends with an honest error. */
 export const LOG_BYTES = 16 * 1024 * 1024
+/** Most bytes of requests that may wait or run in one lane, unless it is set otherwise. */
+export const LANE_BYTES = 1024 ** 3
 /** Counted starts of one job. */
 export const MAX_STARTS = 3
 /**

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { checkRedis, connect, type ConnectionSettings, type RedisFacts } from './connection.ts'
-import { GatewayBroker } from './gateway.ts'
+import { checkRedis, connect, isOutOfMemory, memoryUse, type ConnectionSettings, type RedisFacts } from './connection.ts'
+import { GatewayBroker, type GatewayBrokerOptions } from './gateway.ts'
 import { DEFAULT_PREFIX, keys } from './keys.ts'
 import { Lanes } from './lanes.ts'
-import { Registry } from './registry.ts'
+import { LANE_BYTES } from './limits.ts'
+import { BEAT, Registry } from './registry.ts'
 import { scripts } from './scripts.ts'
 import { sweeper } from './sweeper.ts'
 import { checkWire, tellWire } from './wire.ts'
@@ -19,6 +20,17 @@ export interface BrokerSettings extends ConnectionSettings {
 /** How a process opens each of its further connections. */
 const further = (settings: BrokerSettings): ConnectionSettings => ({ ...settings, sendTwice: 0 })
 
+/** While Redis' memory is full, what is repeated every second fails every second: to say so once a minute is enough. */
+const seldom = (onError: BrokerSettings['onError']): BrokerSettings['onError'] => {
+  let said = -Infinity
+  return (error) => {
+    const full = isOutOfMemory(error)
+    if (full && performance.now() - said < 60_000) return
+    if (full) said = performance.now()
+    onError(error)
+  }
+}
+
 const common = async (settings: BrokerSettings, name: string) => {
   const base = settings.prefix ?? DEFAULT_PREFIX
   const redis = await connect(settings, name)
@@ -27,21 +39,26 @@ const common = async (settings: BrokerSettings, name: string) => {
   await checkWire(redis, named)
   const lanes = new Lanes(redis, named)
   await lanes.ready()
-  const defined = scripts(redis)
+  const defined = scripts(redis, facts)
   const instance = randomBytes(12).toString('base64url')
-  return { base, redis, facts, instance, parts: { redis, keys: named, base, lanes, scripts: defined, onError: settings.onError } }
+  return { base, redis, facts, instance, parts: { redis, keys: named, base, lanes, scripts: defined, onError: seldom(settings.onError) } }
+}
+
+export interface GatewaySettings extends Pick<GatewayBrokerOptions, 'laneLimit' | 'onEnded'> {
+  /** Most bytes of the living jobs of one lane, `LANE_BYTES` by default. */
+  laneBytes?: number
 }
 
 /** Everything a gateway needs of Redis. @throws BrokerError when Redis cannot be reached or must not be used */
-export const openGateway = async (id: string, { laneLimit, ...settings }: BrokerSettings & { laneLimit: number }) => {
+export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, ...settings }: BrokerSettings & GatewaySettings) => {
   const { redis, facts, instance, parts } = await common(settings, `drover-gateway-${id}`)
   const subscriber = await connect(further(settings), `drover-gateway-${id}-replies`)
   const registry = new Registry(parts)
-  const jobs = new GatewayBroker({ ...parts, id, subscriber, laneLimit })
+  const jobs = new GatewayBroker({ ...parts, id, subscriber, laneLimit, laneBytes: laneBytes ?? LANE_BYTES, ...(onEnded && { onEnded }) })
   const lives = () => Promise.all([registry.gatewayLives(id, instance), tellWire(redis, parts.keys)])
   await lives()
   await jobs.listen()
-  const beat = () => void lives().catch(settings.onError)
+  const beat = () => void lives().catch(parts.onError)
   redis.on('ready', beat)
   const heartbeat = setInterval(beat, 1_000)
   const sweeping = sweeper({ ...parts, id, ...(settings.onRecovered && { onRecovered: settings.onRecovered }) })
@@ -50,13 +67,14 @@ export const openGateway = async (id: string, { laneLimit, ...settings }: Broker
     jobs,
     registry,
     lanes: parts.lanes,
-    /** Depths of all lanes. */
+    memory: () => memoryUse(redis),
+    /** What waits and runs in all lanes; `bytes`: of the requests of both. */
     depths: async () => {
       const names = (await redis.smembers(parts.keys.lanes)) as Parameters<typeof parts.keys.ofLane>[0][]
       if (names.length === 0) return []
       const list = names.flatMap((lane) => [parts.keys.ofLane(lane, 'prioritized'), parts.keys.ofLane(lane, 'wait'), parts.keys.ofLane(lane, 'active')])
-      const numbers = (await parts.scripts.view(list, [parts.base])) as number[]
-      return names.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]! }))
+      const [numbers, bytes] = (await Promise.all([parts.scripts.view(list, [parts.base]), redis.hmget(parts.keys.bytes, ...names)])) as [number[], (string | null)[]]
+      return names.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]!, bytes: Number(bytes[i] ?? 0) }))
     },
     get up() {
       return redis.status === 'ready'
@@ -89,6 +107,8 @@ export const openWorker = async (node: string, settings: BrokerSettings) => {
     registry,
     /** Runs whenever the connection comes back. */
     onReady: (then: () => void) => void redis.on('ready', then),
+    /** Runs when this node is to say something at once, because the answer has news for it. */
+    onBeatWanted: (then: () => void) => void subscriber.on('message', (_channel: string, text: string) => text === BEAT && then()),
     async close() {
       sweeping.stop()
       jobs.close()

@@ -17,6 +17,12 @@ export interface RegistryOptions {
   scripts: Scripts
 }
 
+/** To a node: there is something new for it, its next sign of life is answered with it. */
+export const BEAT = JSON.stringify({ beat: true })
+
+/** What a node learns by its sign of life: that it is to take jobs, or to be drained, or that another living process has its name. */
+export type Told = 'work' | 'drain' | 'taken'
+
 /** Signs of life, given and read. */
 export class Registry {
   #options: RegistryOptions
@@ -30,26 +36,38 @@ export class Registry {
   }
 
   /**
-   * Tells the others of this node. False: another living process has its name; one of the same `supervisor` is known to be dead.
-   * Sends the record only when it has changed.
+   * Tells the others of this node, and learns what it is to do. Its name is free again when a process of the same `supervisor` had it:
+   * that one is known to be dead. Sends the record only when it has changed.
    */
-  async nodeLives(record: NodeRecord, instance: string, supervisor = ''): Promise<boolean> {
+  async nodeLives(record: NodeRecord, instance: string, supervisor = ''): Promise<Told> {
     const { keys } = this.#options
-    return this.#beat(keys.node(record.id), keys.nodes, record.id, instance, NODE_TTL_MS, JSON.stringify(record), supervisor)
+    return this.#beat(keys.node(record.id), keys.nodes, [record.id, instance, NODE_TTL_MS], JSON.stringify(record), [supervisor, keys.drained])
   }
 
   async gatewayLives(id: string, instance: string): Promise<boolean> {
     const key = this.#options.keys.gateway(id)
-    return this.#beat(key, key, id, instance, GATEWAY_TTL_MS, '{}', '')
+    return (await this.#beat(key, key, [id, instance, GATEWAY_TTL_MS], '{}', ['', ''])) !== 'taken'
   }
 
-  async #beat(key: string, index: string, id: string, instance: string, ttl: number, text: string, supervisor: string): Promise<boolean> {
-    const changed = this.#sent.get(key) !== text
-    let answer = await this.#options.scripts.heartbeat([key, index], [id, instance, ttl, changed ? text : '', supervisor])
-    if (answer === 0) answer = await this.#options.scripts.heartbeat([key, index], [id, instance, ttl, text, supervisor])
-    if (answer === -1) return false
+  async #beat(key: string, index: string, who: readonly (string | number)[], text: string, rest: readonly string[]): Promise<Told> {
+    const beat = (record: string) => this.#options.scripts.heartbeat([key, index], [...who, record, ...rest])
+    let answer = await beat(this.#sent.get(key) === text ? '' : text)
+    if (answer === 0) answer = await beat(text)
+    if (answer === -1) return 'taken'
     this.#sent.set(key, text)
-    return true
+    return answer === 2 ? 'drain' : 'work'
+  }
+
+  /** From now on, and until the contrary is said, a node is to take no jobs, or to take them; it learns so at once if it lives. */
+  async setDrained(id: string, drained: boolean): Promise<void> {
+    const { redis, keys } = this.#options
+    await (drained ? redis.sadd(keys.drained, id) : redis.srem(keys.drained, id))
+    await redis.publish(keys.control(id), BEAT)
+  }
+
+  /** The nodes that are to take no jobs, living or not. */
+  async drained(): Promise<ReadonlySet<string>> {
+    return new Set(await this.#options.redis.smembers(this.#options.keys.drained))
   }
 
   /** This process says goodbye, so that nobody waits for its silence. A name that is another's is left alone. */

@@ -9,13 +9,13 @@ export type Role = (typeof ROLES)[number]
 const CONNECTION = 'ping info client|setname eval evalsha subscribe unsubscribe'
 /** What both roles do to keys, nearly all of it within scripts. */
 const BOTH =
-  'del exists get hget hgetall hincrby hmget hmset hset incr lindex llen lpush lrange lrem persist pexpire pttl rpush sadd scard set smembers ' +
-  'srem time xadd xtrim zadd zcard zrange zrangebyscore zrem zremrangebyscore zrevrangebyscore zscore'
+  'del exists get hget hgetall hincrby hmget hmset hset incr lindex llen lpos lpush lrange lrem persist pexpire pttl rpush sadd scard set sismember smembers ' +
+  'srem time xadd xrange xrevrange xtrim zadd zcard zrange zrangebyscore zrem zremrangebyscore zrevrangebyscore zscore'
 
 /** Commands of each role, by the names of Redis' access control; `publish` is given with its channels. */
 export const COMMANDS: Readonly<Record<Role, readonly string[]>> = {
-  gateway: `${CONNECTION} ${BOTH} lpos xrange xrevrange`.split(' '),
-  worker: `${CONNECTION} ${BOTH} bzpopmin hdel hexists lpos ltrim rpoplpush zpopmin zremrangebyrank zrevrange`.split(' '),
+  gateway: `${CONNECTION} ${BOTH}`.split(' '),
+  worker: `${CONNECTION} ${BOTH} bzpopmin hdel hexists ltrim rpoplpush zpopmin zremrangebyrank zrevrange`.split(' '),
 }
 
 /** What a role may touch: a gateway all of the installation, a worker what it works on; nobody anything beyond the prefix. */
@@ -23,10 +23,10 @@ const reach = (role: Role, prefix: string): { keys: string[]; hears: string[]; t
   const named = keys(prefix)
   const any = '*'
   if (role === 'gateway') return { keys: [`~${prefix}:*`], hears: [`&${named.replies(any)}`], tells: [`&${named.replies(any)}`, `&${named.control(any)}`] }
-  const own = [`${named.lanePrefix}:*`, named.lanes, named.deadlines, `${prefix}:job:*`, named.nodes, named.node(any), named.description(any), named.wake(any), named.took(any), named.sweep]
+  const own = [`${named.lanePrefix}:*`, named.lanes, named.bytes, named.deadlines, `${prefix}:job:*`, named.nodes, named.node(any), named.description(any), named.wake(any), named.took(any), named.sweep]
   return {
-    // Whether a gateway lives, and what it writes, decide what becomes of jobs: that is only to be read.
-    keys: [...own.map((key) => `~${key}`), `%R~${named.gateway(any)}`, `%R~${named.wire}`],
+    // Whether a gateway lives, what it writes, and which nodes are drained decide what becomes of jobs: that is only to be read.
+    keys: [...own.map((key) => `~${key}`), `%R~${named.gateway(any)}`, `%R~${named.wire}`, `%R~${named.drained}`],
     hears: [`&${named.control(any)}`],
     tells: [`&${named.replies(any)}`, `&${named.control(any)}`],
   }

@@ -3,6 +3,7 @@ import { addPrioritizedJob } from 'bullmq/dist/cjs/scripts/addPrioritizedJob-9.j
 import { moveToActive } from 'bullmq/dist/cjs/scripts/moveToActive-11.js'
 import { moveToFinished } from 'bullmq/dist/cjs/scripts/moveToFinished-14.js'
 import type { Redis } from 'ioredis'
+import { ALLOW_OOM } from './connection.ts'
 
 const names = ['submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'view', 'heartbeat', 'nodes', 'sweep'] as const
 export type ScriptName = (typeof names)[number]
@@ -25,13 +26,15 @@ const source = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.
 
 type Run = (...args: (string | number)[]) => Promise<unknown>
 
-export const scripts = (redis: Redis): Scripts => {
+/** @param scriptFlags Redis knows them: then only new jobs are refused when its memory is full, and all that ends jobs goes on */
+export const scripts = (redis: Redis, { scriptFlags = false } = {}): Scripts => {
   const common = source('job')
   const defined = redis as unknown as Record<string, Run>
   return Object.fromEntries(
     names.map((name) => {
       const command = `drover:${name}`
-      redis.defineCommand(command, { lua: `${(within[name] ?? []).map(asFunction).join('')}${common}\n${source(name)}` })
+      const flags = scriptFlags && name !== 'submit' ? ALLOW_OOM : ''
+      redis.defineCommand(command, { lua: `${flags}${(within[name] ?? []).map(asFunction).join('')}${common}\n${source(name)}` })
       return [name, (keys: string[], args: (string | number)[]) => defined[command]!(keys.length, ...keys, ...args)]
     }),
   ) as Scripts

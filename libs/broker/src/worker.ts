@@ -1,4 +1,4 @@
-import { BrokerError, Job, toErrorInfo, type Frame, type JobId } from '@drover/core'
+import { BrokerError, ErrorInfo, fromErrorInfo, Job, toErrorInfo, type Frame, type JobId } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { Appender } from './appender.ts'
 import { JUDGE_AFTER_MS, upFor } from './connection.ts'
@@ -110,14 +110,14 @@ export class WorkerBroker {
     const taken = (await scripts.take(
       [...this.#ofLane(lane), keys.took(token)],
       [base, LINGER_MS, keys.ofLane(lane, ''), Date.now(), token, LOCK_MS, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
-    )) as ['begun', JobId, string, number, number, number, string, number] | ['gone' | 'ended', JobId] | ['empty']
+    )) as ['begun', JobId, string, number, number, number, string, number, string] | ['gone' | 'ended', JobId] | ['empty']
     if (taken[0] === 'empty') return 'empty'
     const id = taken[1]
     if (taken[0] !== 'begun') {
       await lanes.finish(lane, id, token)
       return 'again'
     }
-    const [, , envelope, attempt, next, remainingMs, beside, starts] = taken
+    const [, , envelope, attempt, next, remainingMs, beside, starts, failure] = taken
     let job: Job
     try {
       job = Job.parse(JSON.parse(envelope))
@@ -131,7 +131,7 @@ export class WorkerBroker {
     const body = 'inline' in job.body ? job.body.inline : beside
     job.body = { beside: true }
     const lease = new Lease(
-      { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS },
+      { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS, failure: failure === '' ? undefined : fromErrorInfo(ErrorInfo.parse(JSON.parse(failure))) },
       {
         appender: this.#appender,
         finish: () => void lanes.finish(lane, id, token).catch(this.#options.onError),
@@ -207,7 +207,7 @@ export class WorkerBroker {
 
   /** Puts back the marker of a lane whose wake-up this worker cannot use, so that another hears it. */
   async pass(lane: Lane): Promise<void> {
-    await this.#options.lanes.mark(lane)
+    await this.#options.lanes.mark(lane).catch(this.#options.onError)
   }
 
   /** After an outage, waits until those that held attempts could say so. True when that took a while. */

@@ -1,3 +1,4 @@
+export * from './admission.ts'
 export * from './description.ts'
 export * from './errors.ts'
 export * from './frame.ts'

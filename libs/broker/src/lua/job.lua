@@ -9,6 +9,7 @@
 --   node   who runs it         next   number of the next frame (from 1)
 --   bytes  stored frame bytes  err    ErrorInfo (JSON) of the last failed attempt
 --   dia    its dialect            keep   ms that it is kept after its end, absent: linger
+--   size   bytes of envelope and body, in the sum of its lane while it lives
 --   tail   the frames (JSON array) of an answer that needed no log
 --   rec    TerminalRecord (JSON): the job has ended      rtok  lease token that wrote it
 --
@@ -37,10 +38,12 @@ local function message(job, attempt, lease, first, frames)
   return '{"job":"' .. job .. '","attempt":' .. attempt .. ',"lease":"' .. lease .. '","first":' .. first .. ',"frames":' .. frames .. '}'
 end
 
--- After the record stands: what an ended job still needs, and for how long.
+-- After the record stands, once for each job: what an ended one still needs, and for how long.
 local function retire(base, job, linger)
   local key = base .. ':job:' .. job
-  local keep = redis.call('HGET', key, 'keep') or linger
+  local h = redis.call('HMGET', key, 'keep', 'size', 'lane')
+  local keep = h[1] or linger
+  if h[2] then redis.call('HINCRBY', base .. ':bytes', h[3], -h[2]) end
   redis.call('DEL', key .. ':body')
   redis.call('ZREM', base .. ':deadlines', job)
   redis.call('PEXPIRE', key, keep)

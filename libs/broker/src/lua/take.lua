@@ -4,7 +4,8 @@
 -- ARGV[1] base  [2] linger  [3] prefix of the lane's keys  [4] epoch ms  [5] lease token  [6] lock ms  [7] node  [8] most counted starts
 --      [9] ErrorInfo for attempts exhausted  [10] ErrorInfo for a passed deadline
 --      [11] 1: absent gateways may be judged dead, 0: too early to say
--- Returns {'begun', job id, envelope, attempt, next frame, ms to the deadline, body or '', counted starts} | {'empty'}
+-- Returns {'begun', job id, envelope, attempt, next frame, ms to the deadline, body or '', counted starts,
+--      ErrorInfo of the last failed attempt or ''} | {'empty'}
 --      | {'gone', job id} | {'ended', job id}: BullMQ's job needs no attempt and is to be finished.
 -- Repeated with the same token: the same answer.
 local base, linger, token = ARGV[1], ARGV[2], ARGV[5]
@@ -32,4 +33,4 @@ if h[2] ~= token then
   attempt, starts = attempt + 1, starts + 1
   redis.call('HSET', key, 'att', attempt, 'tok', token, 'node', ARGV[7], 'starts', starts)
 end
-return {'begun', job, data, attempt, tonumber(h[4] or '1'), tonumber(h[5]) - now, redis.call('GET', key .. ':body') or '', starts}
+return {'begun', job, data, attempt, tonumber(h[4] or '1'), tonumber(h[5]) - now, redis.call('GET', key .. ':body') or '', starts, h[9] or ''}
