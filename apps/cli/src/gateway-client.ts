@@ -10,6 +10,8 @@ const ModelStatus = z.object({
   slots: z.number(),
   busy: z.number(),
   capabilities: z.array(z.string()).optional(),
+  /** How a half answer goes on there: `prefill`, `rendered` or `none`; absent: not known yet. */
+  continues: z.string().optional(),
   /** Bytes on disk. */
   size: z.number().optional(),
   /** 64 hex digits. */
@@ -28,9 +30,12 @@ const NodeStatus = z.object({
   id: z.string(),
   version: z.string().optional(),
   draining: z.boolean(),
+  /** Somebody wants it drained. */
+  drained: z.boolean().optional(),
   preference: z.number().optional(),
   labels: z.record(z.string(), z.string()).optional(),
-  memory: z.object({ total: z.number(), free: z.number() }),
+  /** Absent where the engines are on another machine. */
+  memory: z.object({ total: z.number(), free: z.number() }).optional(),
   gpus: z.array(z.object({ name: z.string(), free: z.number(), memory: z.number().optional() })),
   engines: z.array(EngineStatus),
   /** ms since its last sign of life, by Redis' clock. */
@@ -72,6 +77,13 @@ const Ps = z.object({
 })
 export type Running = z.infer<typeof Ps>['models'][number]
 
+const Refusal = z.object({ error: z.string() })
+
+/** What a command named is not there. */
+class NotFound extends ExitError {}
+
+const Wish = z.union([NodeStatus, z.object({ id: z.string(), drained: z.boolean() })])
+
 export interface Gateway {
   url: string
   apiKey: string | undefined
@@ -85,7 +97,7 @@ export const reasonOf = (error: unknown): string => {
 }
 
 /** One request with the key. @throws ExitError when nobody answers, or the key is refused; what ends the signal, when that does */
-export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body }: { signal: AbortSignal; body?: string }): Promise<Response> => {
+export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body }: { signal: AbortSignal; body?: string | undefined }): Promise<Response> => {
   const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
   const post = body === undefined ? {} : { method: 'POST', body }
   let response: Response
@@ -106,17 +118,24 @@ export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body
 const unreachable = (url: string, error: unknown): ExitError =>
   new ExitError(`no gateway answers at ${url} (${reasonOf(error)}): start one with "drover up", or name it with --url`, EXIT.failed)
 
-/** A JSON document of the gateway, as text and parsed. Throws an `ExitError` that names the next step. */
-const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>): Promise<{ text: string; value: T }> => {
+/**
+ * A JSON document of the gateway, as text and parsed; with a body, of a POST. Throws an `ExitError` that names the next step, or has
+ * the gateway's own words for what was not found.
+ */
+const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>, body?: string): Promise<{ text: string; value: T }> => {
   const { url } = gateway
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   let text: string
   let response: Response
   try {
-    response = await ask(gateway, path, { signal })
+    response = await ask(gateway, path, { signal, body })
     text = await response.text()
   } catch (error) {
     throw error instanceof ExitError ? error : unreachable(url, error)
+  }
+  if (response.status === 404) {
+    const refused = Refusal.safeParse(jsonOf(text))
+    if (refused.success) throw new NotFound(refused.data.error, EXIT.failed)
   }
   if (!response.ok) throw new ExitError(`the gateway at ${url} answers ${response.status} to ${path}`, EXIT.failed)
   const parsed = schema.safeParse(jsonOf(text))
@@ -135,6 +154,24 @@ export const readTags = async (gateway: Gateway): Promise<Tag[]> => (await readJ
 
 /** The models in memory anywhere, each once. Throws as `readStatus` does. */
 export const readRunning = async (gateway: Gateway): Promise<Running[]> => (await readJson(gateway, '/api/ps', Ps)).value.models
+
+const nodePath = (id: string): string => `/api/nodes/${encodeURIComponent(id)}`
+
+/** One node; `undefined`: it is not there (any more). Throws as `readStatus` does. */
+export const readNode = async (gateway: Gateway, id: string): Promise<NodeStatus | undefined> => {
+  try {
+    return (await readJson(gateway, nodePath(id), NodeStatus)).value
+  } catch (error) {
+    if (error instanceof NotFound) return undefined
+    throw error
+  }
+}
+
+/** Lets a node take no more jobs, or take them again; `undefined`: it is not there now, and finds the wish later. Throws as `readStatus` does, and when there is no such node. */
+export const setDrained = async (gateway: Gateway, id: string, drained: boolean): Promise<NodeStatus | undefined> => {
+  const { value } = await readJson(gateway, `${nodePath(id)}/${drained ? 'drain' : 'undrain'}`, Wish, '')
+  return 'engines' in value ? value : undefined
+}
 
 export const jsonOf = (text: string): unknown => {
   try {

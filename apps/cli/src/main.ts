@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { VERSION, runMain } from '@drover/service'
 import { Command } from 'commander'
+import { drain, undrain } from './commands/drain.ts'
 import { list } from './commands/list.ts'
 import { nodes } from './commands/nodes.ts'
 import { endWithReader } from './commands/output.ts'
@@ -47,6 +48,8 @@ command('worker', 'start a worker: jobs out of Redis, onto the engines of this n
 command('doctor', 'check this machine, its Redis and its engines, and say what to do', reading(async (args) => (await import('./commands/doctor/doctor.ts')).doctor(args)))
 command('status', 'show nodes, engines and models, as a gateway sees them', reading(status))
 command('nodes', 'list the nodes: engines, slots, memory', reading(nodes))
+command('drain', 'let a node take no more jobs; what runs there goes on', reading(drain))
+command('undrain', 'let a drained node take jobs again', reading(undrain))
 command('ps', 'list the models in memory, and where', reading(ps))
 command('list', 'list the models of all nodes', reading(list))
 command('show', 'show a model: details, nodes, who waits for it', reading(show))

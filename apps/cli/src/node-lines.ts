@@ -10,8 +10,8 @@ const engineLine = ({ id, kind, version, models }: EngineStatus): string =>
   `  ${kind}${version === undefined ? '' : ` ${version}`} at ${id}: ${models.map(modelText).join(', ') || 'no models'}`
 
 /** A node and its engines, for people. */
-export const nodeLines = ({ id, engines, draining, memory, gpus }: NodeStatus): string[] => [
-  `node ${id}${draining ? ' (draining)' : ''}:${memory ? ` ${gib(memory.free)} of ${gib(memory.total)} GiB free` : ' engines elsewhere'}` +
+export const nodeLines = ({ id, engines, draining, drained, memory, gpus }: NodeStatus): string[] => [
+  `node ${id}${drained ? ' (drained)' : draining ? ' (draining)' : ''}:${memory ? ` ${gib(memory.free)} of ${gib(memory.total)} GiB free` : ' engines elsewhere'}` +
     gpus.map(({ name, free }) => `, ${name} ${gib(free)} GiB free`).join(''),
   ...(engines.length === 0 ? ['  no engine'] : engines.map(engineLine)),
 ]

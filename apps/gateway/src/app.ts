@@ -8,8 +8,10 @@ import { Hono } from 'hono'
 import { allowedHeaders, type Access } from './access.ts'
 import { me, signOut } from './account.ts'
 import { inference, type InferenceDeps } from './inference.ts'
+import { jobStream } from './jobs.ts'
 import { oneOpenaiModel, openaiModels, ps, tags } from './models.ts'
 import { models, servers } from './olol.ts'
+import { nodes, oneNode, setDrained } from './nodes.ts'
 import { openApi } from './openapi.ts'
 import { answersHead, methodsByPath, unrouted } from './paths.ts'
 import { referencePage } from './reference-page.ts'
@@ -27,6 +29,8 @@ export interface GatewayEnv {
 
 export interface AppDeps extends InferenceDeps, StatusSources {
   access: Access
+  /** The gateway is being stopped. */
+  draining(): boolean
 }
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/
@@ -116,9 +120,14 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.get('/api/servers', (c) => c.json(servers(deps.view)))
   app.get('/api/models', (c) => c.json(models(deps.view)))
   app.get('/api/status', async (c) => c.json(await status(deps)))
+  app.get('/api/nodes', nodes(deps))
+  app.get('/api/nodes/:id', oneNode(deps))
+  app.post('/api/nodes/:id/drain', setDrained(true, deps))
+  app.post('/api/nodes/:id/undrain', setDrained(false, deps))
+  app.get('/api/jobs/:id/stream', jobStream(deps))
   app.get('/livez', (c) => c.text('ok'))
   app.get('/readyz', (c) => {
-    const reason = deps.draining() ? 'draining' : deps.broker.up ? undefined : 'Redis cannot be reached'
+    const reason = deps.draining() ? 'draining' : !deps.broker.up ? 'Redis cannot be reached' : deps.admission.memory.full ? 'Redis has little memory left' : undefined
     return reason === undefined ? c.text('ok') : c.text(reason, 503)
   })
   app.get('/metrics', async (c) => {

@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import type { Server } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { openGateway, readLane } from '@drover/broker'
 import { BrokerError } from '@drover/core'
-import { announceListening, createLog, EXIT, ExitError, loadConfig, onShutdown, redisTarget, runMain, VERSION } from '@drover/service'
-import { serve } from '@hono/node-server'
+import { announceListening, createLog, loadConfig, onShutdown, redisTarget, runMain, VERSION } from '@drover/service'
 import { access } from './access.ts'
+import { Admission } from './admission.ts'
 import { gatewayApp } from './app.ts'
 import { gatewayConfig, requireKey, startError } from './config.ts'
+import { listen } from './http-server.ts'
 import { gatewayMetrics } from './metrics.ts'
 import { RegistryView } from './registry-view.ts'
 import type { Reply } from './reply.ts'
@@ -23,9 +22,18 @@ runMain(async () => {
   const id = config.id ?? `g-${randomBytes(6).toString('base64url')}`
 
   const redis = await redisTarget('gateway', config, sources)
+  const admission = new Admission({
+    readMemory: () => broker.memory(),
+    memoryShare: config.memoryShare,
+    maxWaitMs: config.maxWait ?? config.timeout,
+    onMemory: (full, use) => log[full ? 'warn' : 'info'](use, full ? 'Redis has little memory left: new requests are refused' : 'Redis has memory again'),
+    onError,
+  })
   const broker = await openGateway(id, {
     ...redis,
     laneLimit: config.laneLimit,
+    laneBytes: config.laneBytes,
+    onEnded: (lane, ms, ahead) => admission.completed(lane, ms, ahead),
     allowEviction: config.allowEviction,
     sendTwice: config.sendTwice,
     onError,
@@ -35,6 +43,7 @@ runMain(async () => {
   })
   if (!broker.facts.appendOnly) log.warn('Redis keeps no append-only file: jobs do not outlive it')
 
+  await admission.look()
   const view = new RegistryView({ read: () => broker.registry.nodes(), onError })
   await view.refresh()
   const replies = new Set<Reply>()
@@ -42,27 +51,27 @@ runMain(async () => {
   const metrics = gatewayMetrics({
     open: () => replies.size,
     nodes: () => view.nodes.length,
-    lanes: async () => (await broker.depths()).map(({ lane, waiting, running }) => ({ ...readLane(lane), waiting, running })),
+    memory: () => admission.memory,
+    lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...readLane(lane), waiting, running, bytes })),
   })
   const app = gatewayApp({
     broker,
     view,
     metrics,
+    admission,
     replies,
-    settings: { bodyLimit: config.bodyLimit, timeoutMs: config.timeout, maxOpen: config.maxOpen },
+    settings: { bodyLimit: config.bodyLimit, timeoutMs: config.timeout, maxOpen: config.maxOpen, resume: config.resume, keepMs: config.keep },
     access: access({ host: config.host, apiKey: config.apiKey, origins: config.origins }),
     gateway: { id, version: VERSION, startedAt: Date.now(), open: () => replies.size },
     draining: () => draining,
     onError,
   })
 
-  const server = await listen(app.fetch, config.host, config.port)
+  const server = await listen({ fetch: app.fetch, host: config.host, port: config.port })
   const keepingAlive = setInterval(() => {
     for (const reply of replies) reply.keepAlive(config.keepAlive, config.grace)
   }, KEEP_ALIVE_TICK_MS)
-  const address = server.address()
-  const port = typeof address === 'object' && address ? address.port : config.port
-  const url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`
+  const { url } = server
   log.info({ url, gateway: id, redis: broker.facts.version }, 'listening')
   announceListening(url)
 
@@ -73,28 +82,14 @@ runMain(async () => {
         limitMs: config.drainLimit + 1_000,
         run: async () => {
           draining = true
-          server.close()
-          for (const end = performance.now() + config.drainLimit; replies.size > 0 && performance.now() < end; await sleep(50)) server.closeIdleConnections()
+          await server.drain(config.drainLimit)
           // What takes longer ends honestly, not cut off.
           for (const reply of replies) reply.lost(new BrokerError('draining', 'server busy: this gateway is shutting down'))
         },
       },
-      { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.closeAllConnections()) },
-      { name: 'leave Redis', limitMs: 2_000, run: () => (view.stop(), broker.close()) },
+      { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.close()) },
+      { name: 'leave Redis', limitMs: 2_000, run: () => (admission.stop(), view.stop(), broker.close()) },
     ],
     { log },
   )
 })
-
-const listen = (fetch: Parameters<typeof serve>[0]['fetch'], host: string, port: number): Promise<Server> =>
-  new Promise((resolve, reject) => {
-    const server = serve({ fetch, hostname: host, port, overrideGlobalObjects: false }, () => resolve(server)) as Server
-    // Clients keep connections for their next request; Node's 5 s would close them under a request now and then.
-    server.keepAliveTimeout = 75_000
-    server.requestTimeout = 120_000
-    server.on('connection', (socket) => socket.setKeepAlive(true, 30_000).setNoDelay(true))
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'something else listens there already' : error.message
-      reject(new ExitError(`cannot listen on ${host}:${port}: ${reason}`, EXIT.refused))
-    })
-  })

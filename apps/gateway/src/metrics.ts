@@ -12,8 +12,10 @@ export interface MetricSources {
   /** Answers under way here. */
   open(): number
   /** Waiting and running jobs of every lane. */
-  lanes(): Promise<{ model: string; class: string; waiting: number; running: number }[]>
+  lanes(): Promise<{ model: string; class: string; waiting: number; running: number; bytes: number }[]>
   nodes(): number
+  /** Redis'. */
+  memory(): { use: { used: number; limit?: number }; full: boolean }
 }
 
 /** What a gateway counts. The stems are those that people already have on their dashboards. */
@@ -33,11 +35,15 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
   })
   const promptTokens = new Counter({ ...named('prompt_tokens_total', 'Tokens read by engines'), labelNames: ['model'] })
   const generatedTokens = new Counter({ ...named('generation_tokens_total', 'Tokens written by engines'), labelNames: ['model'] })
+  const resumed = new Counter({ ...named('resumed_total', 'Times that another attempt took up an answer, by how'), labelNames: ['model', 'rung'] })
   const gauge = (name: string, help: string, read: () => number) =>
     registry.registerMetric(new Gauge({ ...named(name, help), registers: [], collect() { this.set(read()) } }))
   gauge('open_answers', 'Answers under way on this gateway', sources.open)
   gauge('nodes', 'Living nodes', sources.nodes)
-  const laneGauge = (name: string, help: string, field: 'waiting' | 'running') =>
+  gauge('redis_memory_used_bytes', "Memory that counts against Redis' limit", () => sources.memory().use.used)
+  gauge('redis_memory_limit_bytes', "Redis' memory limit, 0 for none", () => sources.memory().use.limit ?? 0)
+  gauge('redis_memory_full', '1 while new requests are refused because Redis has little memory left', () => Number(sources.memory().full))
+  const laneGauge = (name: string, help: string, field: 'waiting' | 'running' | 'bytes') =>
     registry.registerMetric(
       new Gauge({
         ...named(name, help),
@@ -50,12 +56,14 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
     )
   laneGauge('num_requests_waiting', 'Jobs that wait in a lane', 'waiting')
   laneGauge('num_requests_running', 'Jobs that a worker holds', 'running')
+  laneGauge('requests_bytes', 'Bytes of the requests of a lane, waiting and running', 'bytes')
   return {
     registry,
-    answered(dialect, model, { record, firstTextMs, totalMs, clientLeft }) {
+    answered(dialect, model, { record, firstTextMs, totalMs, clientLeft, resumed: rungs }) {
       requests.inc({ dialect, outcome: clientLeft ? 'client_left' : (record?.outcome ?? 'failed') })
       total.observe({ model }, totalMs / 1000)
       if (firstTextMs !== undefined) firstToken.observe({ model }, firstTextMs / 1000)
+      for (const rung of rungs) resumed.inc({ model, rung })
       if (!record?.usage) return
       promptTokens.inc({ model }, record.usage.promptTokens)
       generatedTokens.inc({ model }, record.usage.completionTokens)

@@ -38,6 +38,7 @@ export const HEADERS: Record<string, Json> = {
   'x-drover-model': string('The model that answers, with its whole name.'),
   'x-drover-node': string('The node that answers.'),
   'x-drover-attempts': { description: 'How often the job was started.', schema: { type: 'integer', minimum: 0 } },
+  'x-drover-resumed': string('How other attempts took up the answer after the first, as far as was known when the header was sent: `restart`, `continue`, `replay`; parted by commas.'),
   'x-drover-ignored': string('Fields of the request that were dropped because this API does not know them, parted by commas.'),
   'Retry-After': { description: 'Seconds after which the same request may be sent again.', schema: { type: 'integer', minimum: 0 } },
 }
@@ -104,6 +105,18 @@ export const REQUEST_ID: Json = {
   required: false,
   description: 'An id of your own for the request; it comes back, and stands in our logs.',
   schema: { type: 'string', pattern: '^[\\w.:-]{1,128}$' },
+}
+
+const wish = (name: string, description: string, words: string[]): Json => ({ name, in: 'header', required: false, description, schema: { type: 'string', enum: words } })
+
+/** How an answer is to be kept up. */
+export const WISHES: Record<string, Json> = {
+  'x-drover-on-disconnect': wish(
+    'x-drover-on-disconnect',
+    '`continue`: the job goes on when its client leaves, and can be read at `GET /api/jobs/{id}/stream`, also for a while after its end; `x-drover-job` names it. Otherwise it is cancelled.',
+    ['continue', 'cancel'],
+  ),
+  'x-drover-resume': wish('x-drover-resume', '`never`: when the node dies in mid-answer, the answer ends with an error instead of going on elsewhere.', ['never']),
 }
 
 /** Errors of one dialect by status, each with what it says itself as its example. */

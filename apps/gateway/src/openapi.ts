@@ -1,7 +1,7 @@
 import type { DialectId } from '@drover/core'
 import { dialects, type Dialect } from '@drover/dialects'
 import { answerSchemas } from './answer-schemas.ts'
-import { ALWAYS, CODES, ERROR_SCHEMAS, errorResponses, FORBIDDEN, HEADERS, headers, ref, REQUEST_ID, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+import { ALWAYS, CODES, ERROR_SCHEMAS, errorResponses, FORBIDDEN, HEADERS, headers, ref, REQUEST_ID, WISHES, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
 import { ownRoutes } from './own-routes.ts'
 
 const SUMMARIES: Record<DialectId, { tag: string; name: string; summary: string }> = {
@@ -35,14 +35,14 @@ const inference = (dialect: Dialect, path: string): Operation => {
     summary,
     operationId: idOf(dialect, path),
     ...(dialect.engine && { description: BY_ENGINE[dialect.engine] ?? `Answered by ${dialect.engine} nodes only.` }),
-    parameters: [ref('parameters', 'x-request-id')],
+    parameters: ['x-request-id', ...Object.keys(WISHES)].map((name) => ref('parameters', name)),
     requestBody: { required: true, content: { 'application/json': { schema: ref('schemas', `${name}Request`) } } },
     responses: {
       '200': {
         description: streamed
           ? `One JSON body, or where \`stream\` says so a stream of events. A stream that fails after its beginning ends with an error in the form of this API, never with its end event.`
           : 'One JSON body.',
-        headers: { ...ALWAYS, ...headers('x-drover-job', 'x-drover-model', 'x-drover-node', 'x-drover-attempts', 'x-drover-ignored') },
+        headers: { ...ALWAYS, ...headers('x-drover-job', 'x-drover-model', 'x-drover-node', 'x-drover-attempts', 'x-drover-resumed', 'x-drover-ignored') },
         content: {
           'application/json': { schema: ref('schemas', `${name}Answer`) },
           ...(streamed && { [dialect.streamType]: { schema: ref('schemas', `${name}Event`) } }),
@@ -99,7 +99,7 @@ export const openApi = (version: string): OpenApi => {
         ...Object.assign({}, ...all.map(inferenceSchemas)),
       },
       headers: HEADERS,
-      parameters: { 'x-request-id': REQUEST_ID },
+      parameters: { 'x-request-id': REQUEST_ID, ...WISHES },
       securitySchemes: {
         key: { type: 'http', scheme: 'bearer', description: 'The key of this installation, where it has one.' },
         apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: "The same key, as Anthropic's clients send it." },

@@ -1,5 +1,5 @@
 import { dialects, managementFields, type ManagementCall } from '@drover/dialects'
-import { ALWAYS, CODES, errorResponses, FORBIDDEN, ref, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+import { ALWAYS, CODES, errorResponses, FORBIDDEN, headers, ref, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
 
 const text: Json = { type: 'string' }
 const plain = { 'text/plain': { schema: text } }
@@ -108,6 +108,38 @@ const model: Operation = {
   responses: { '200': answer('OK', json(openAiModel)), ...refusals('openai.chat', 'model_not_found') },
 }
 
+const NODE = parameter('id', 'Its name.')
+const node = { ...object({ id: text, version: text, draining: { type: 'boolean' }, drained: { type: 'boolean' }, engines: list({ type: 'object' }) }), description: 'As an entry of `nodes` in `GET /api/status`.' }
+const wish: Json = { anyOf: [node, { ...object({ id: text, drained: { type: 'boolean' } }), description: 'Of a node that is not there just now: it finds the wish when it comes back.' }] }
+
+const ofNode = (id: string, summary: string, content: Json): Operation => ({
+  tags: ['Drover'],
+  summary,
+  operationId: id,
+  parameters: [NODE],
+  responses: { '200': answer('OK', json(content)), '404': nativeError('No such node is known; the error names those that are there.'), ...refusals('ollama.chat') },
+})
+
+const jobStream: Operation = {
+  tags: ['Drover'],
+  summary: "A job's answer as server-sent events, from any place on",
+  description:
+    'What the job\'s client reads, in the format of its own API: events as they are there, lines as one event each, an answer that is no stream as one event at its end. ' +
+    'Each has an id; with the last one the stream goes on behind it, on any gateway. An event without an id at the end of a stream tells an error after which it may be read again.',
+  operationId: 'drover.jobs.stream',
+  parameters: [
+    parameter('id', 'From `x-drover-job`.'),
+    { name: 'Last-Event-ID', in: 'header', required: false, description: 'The id of the last event that was read.', schema: text },
+    { name: 'after', in: 'query', required: false, description: 'The same, for readers that cannot set a header; the header counts if both are there.', schema: text },
+  ],
+  responses: {
+    '200': answer('What comes behind that event.', { 'text/event-stream': { schema: text } }, headers('x-drover-job')),
+    '204': answer('The job has ended, and all of it has been read.'),
+    '404': nativeError('No such job is known; it may have ended too long ago.'),
+    ...refusals('ollama.chat', 'bad_request', 'queue_full', 'broker_unavailable'),
+  },
+}
+
 const ready: Operation = {
   ...reading({ tag: 'Drover', id: 'drover.ready', summary: 'Whether requests are taken', answer: plain, open: true }),
   responses: { '200': answer('They are.', plain), '503': answer('They are not; the text says why.', plain), ...FORBIDDEN },
@@ -138,6 +170,11 @@ export const ownRoutes = (): OpenApi['paths'] => ({
   '/api/status': { get: ours('drover.status', 'Nodes, what they hold and do, and what waits', json(object({ version: text, gateway: { type: 'object' }, nodes: list({ type: 'object' }), lanes: list({ type: 'object' }), models: list({ type: 'object' }) }))) },
   '/api/servers': { get: ours('drover.servers', 'The nodes by name, as OLOL tells its servers', json(object({ servers: map, count: { type: 'integer' } }))) },
   '/api/models': { get: ours('drover.models', 'The models by name, as OLOL tells them', json(object({ models: map, count: { type: 'integer' } }))) },
+  '/api/nodes': { get: ours('drover.nodes', 'The nodes, what they hold and do', json(object({ nodes: list(node) }))) },
+  '/api/nodes/{id}': { get: ofNode('drover.node', 'One node', node) },
+  '/api/nodes/{id}/drain': { post: ofNode('drover.drain', 'Let a node take no more jobs; what runs there goes on', wish) },
+  '/api/nodes/{id}/undrain': { post: ofNode('drover.undrain', 'Let a drained node take jobs again', wish) },
+  '/api/jobs/{id}/stream': { get: jobStream },
   '/livez': { get: ours('drover.live', 'Whether the gateway lives', plain, true) },
   '/readyz': { get: ready },
   '/metrics': { get: ours('drover.metrics', 'Metrics in the format of Prometheus', plain) },

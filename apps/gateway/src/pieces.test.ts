@@ -52,6 +52,13 @@ const open = (slots = 1) => {
 
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
+test('that a piece was taken up by another attempt is told', async () => {
+  const { pieces, jobs, frames } = open()
+  await pieces.start()
+  jobs[0]?.sink.frame({ reset: true, resumed: 'restart' }, 2)
+  expect(frames).toEqual([{ frame: { resumed: 'restart' }, attempt: 2 }])
+})
+
 test('two pieces for each slot are under way, and the answers are joined in order, whoever comes first', async () => {
   const { pieces, jobs, frames } = open()
   await pieces.start()

@@ -115,8 +115,9 @@ export class Pieces implements Followed {
     if (this.#over && !piece.record) await followed.leave().catch(() => undefined)
   }
 
-  #frame(piece: Piece, { reset, head, text, end }: Frame, attempt: number): void {
+  #frame(piece: Piece, { reset, resumed, head, text, end }: Frame, attempt: number): void {
     if (this.#over) return
+    if (resumed) this.#options.sink.frame({ resumed }, attempt)
     piece.attempt = attempt
     if (reset) {
       for (const each of piece.texts) this.#chars -= each.length

@@ -1,17 +1,22 @@
 import type { ServerResponse } from 'node:http'
 import type { Follow, FrameSink } from '@drover/broker'
-import { BrokerError, fromErrorInfo, type Frame, type Head, type TerminalRecord } from '@drover/core'
+import { BrokerError, fromErrorInfo, retryAfterMs, type Frame, type Head, type Rung, type TerminalRecord } from '@drover/core'
 import type { Dialect } from '@drover/dialects'
+
+/** What an answer needs to know of its format. */
+export type ReplyForm = Pick<Dialect, 'streamType' | 'bodyType' | 'refuse' | 'errorEvent' | 'keepAlive'>
 
 export interface ReplyOptions {
   outgoing: ServerResponse
-  dialect: Dialect
+  dialect: ReplyForm
   /** The client reads while the answer grows. */
   stream: boolean
   /** The model as the client wrote it. */
   asked: string
   /** Sent with whatever the answer will be. */
   headers: Record<string, string>
+  /** When a client that got this error may come again, ms; absent: in a moment. */
+  retryAfterMs?(error: BrokerError): number
   /** Called once, when the answer is over for this gateway, with its record if it has one. */
   onOver(facts: ReplyFacts): void
 }
@@ -25,6 +30,8 @@ export interface ReplyFacts {
   firstTextMs: number | undefined
   totalMs: number
   clientLeft: boolean
+  /** How later attempts took it up, one after the other. */
+  resumed: readonly Rung[]
 }
 
 /**
@@ -36,6 +43,7 @@ export class Reply implements FrameSink {
   #follow: Followed | undefined
   #head: Head | undefined
   #attempt = 0
+  #resumed: Rung[] = []
   #gathered: string[] = []
   #sentText = false
   #over = false
@@ -45,17 +53,21 @@ export class Reply implements FrameSink {
 
   constructor(options: ReplyOptions) {
     this.#options = options
-    options.outgoing.once('close', () => {
-      if (this.#over) return
-      this.#finish(undefined, true)
-      void this.#follow?.leave().catch(() => undefined)
-    })
+    options.outgoing.once('close', () => this.#gone())
   }
 
   /** The job is on its lane. A client that has left meanwhile leaves it now. */
   attach(follow: Followed): void {
     this.#follow = follow
     if (this.#over) void follow.leave().catch(() => undefined)
+    // It may have left before anybody listened.
+    else if (this.#options.outgoing.destroyed) this.#gone()
+  }
+
+  #gone(): void {
+    if (this.#over) return
+    this.#finish(undefined, true)
+    void this.#follow?.leave().catch(() => undefined)
   }
 
   get over(): boolean {
@@ -70,6 +82,7 @@ export class Reply implements FrameSink {
       this.#head = undefined
       if (this.#sentText) return this.#break(new BrokerError('node_lost', 'the answer had to start again after it was half sent'))
     }
+    if (frame.resumed) this.#resumed.push(frame.resumed)
     if (frame.head) this.#head = frame.head
     if (frame.end) return this.#end(frame.end, frame.text ?? '')
     if (frame.text === undefined) return
@@ -83,6 +96,13 @@ export class Reply implements FrameSink {
     this.#write(frame.text)
   }
 
+  /** Sends the header of a stream before there is anything to tell of its job. */
+  open(): void {
+    if (this.#over) return
+    this.#open({})
+    this.#options.outgoing.flushHeaders()
+  }
+
   lost(error: BrokerError): void {
     if (!this.#over) this.#break(error)
   }
@@ -91,7 +111,8 @@ export class Reply implements FrameSink {
   keepAlive(silentMs: number, graceMs: number): void {
     const { stream, dialect, asked, outgoing } = this.#options
     const now = performance.now()
-    if (!stream || this.#over || now - this.#spokeAt < (outgoing.headersSent ? silentMs : graceMs)) return
+    // Who has yet to read what was sent knows that we are here.
+    if (!stream || this.#over || outgoing.writableNeedDrain || now - this.#spokeAt < (outgoing.headersSent ? silentMs : graceMs)) return
     this.#open()
     this.#write(dialect.keepAlive({ model: asked, createdAt: Date.now() }))
   }
@@ -107,7 +128,8 @@ export class Reply implements FrameSink {
 
   /** An error as the whole answer. */
   refuse(error: BrokerError): void {
-    sendRefusal(this.#options.outgoing, this.#options.dialect, error, { ...this.#options.headers, ...this.#facts() })
+    const { outgoing, dialect, headers } = this.#options
+    sendRefusal(outgoing, dialect, error, { ...headers, ...this.#facts() }, this.#options.retryAfterMs?.(error))
   }
 
   #end(record: TerminalRecord, text: string): void {
@@ -137,15 +159,19 @@ export class Reply implements FrameSink {
   }
 
   #facts(): Record<string, string> {
-    return { ...(this.#head && { 'x-drover-node': this.#head.node }), 'x-drover-attempts': String(this.#attempt) }
+    return {
+      ...(this.#head && { 'x-drover-node': this.#head.node }),
+      'x-drover-attempts': String(this.#attempt),
+      ...(this.#resumed.length > 0 && { 'x-drover-resumed': this.#resumed.join(', ') }),
+    }
   }
 
-  #open(): void {
+  #open(facts = this.#facts()): void {
     const { outgoing, headers, dialect } = this.#options
     if (outgoing.headersSent) return
     outgoing.writeHead(this.#head?.status ?? 200, {
       ...headers,
-      ...this.#facts(),
+      ...facts,
       'content-type': this.#head?.contentType ?? dialect.streamType,
       'cache-control': 'no-cache',
       'x-accel-buffering': 'no',
@@ -163,7 +189,7 @@ export class Reply implements FrameSink {
   #finish(record: TerminalRecord | undefined, clientLeft: boolean): void {
     this.#over = true
     this.#gathered = []
-    this.#options.onOver({ record, firstTextMs: this.#firstTextMs, totalMs: performance.now() - this.#receivedAt, clientLeft })
+    this.#options.onOver({ record, firstTextMs: this.#firstTextMs, totalMs: performance.now() - this.#receivedAt, clientLeft, resumed: this.#resumed })
   }
 }
 
@@ -174,13 +200,19 @@ const endedError = ({ outcome }: TerminalRecord): BrokerError =>
       ? new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')
       : new BrokerError('internal', 'the job failed')
 
-/** An error as a whole answer in the route's own dialect; `Retry-After` where the caller may try again. */
+/** Who may come again and is not told better does so after this, ms. */
+const AGAIN_MS = 2_000
+
+/**
+ * An error as a whole answer in the route's own dialect; where the caller may try again `Retry-After` (s) and, for the clients of OpenAI
+ * and Anthropic, `retry-after-ms`.
+ */
 export const sendRefusal = (
   outgoing: ServerResponse,
   dialect: Pick<Dialect, 'refuse'>,
   error: BrokerError,
   headers: Record<string, string>,
-  retryAfterS = 2,
+  retryMs = retryAfterMs(AGAIN_MS, Math.random()),
 ): void => {
   if (outgoing.headersSent || outgoing.destroyed) return
   const { status, contentType, body } = dialect.refuse(error, headers['x-request-id'])
@@ -188,7 +220,7 @@ export const sendRefusal = (
     ...headers,
     'content-type': contentType,
     'content-length': Buffer.byteLength(body),
-    ...(error.retry === 'caller' && { 'retry-after': String(retryAfterS) }),
+    ...(error.retry === 'caller' && { 'retry-after': String(Math.ceil(retryMs / 1_000)), 'retry-after-ms': String(Math.round(retryMs)) }),
   })
   outgoing.end(body)
 }

@@ -1,5 +1,6 @@
 import { slotsFor, type LoadedModel } from '@drover/core'
 import { readLane, type GatewayConnection } from '@drover/broker'
+import type { Admission } from './admission.ts'
 import { clusterStatus } from './olol.ts'
 import type { RegistryView } from './registry-view.ts'
 
@@ -18,46 +19,58 @@ const inMemory = (loaded: LoadedModel | undefined) => ({
 export interface StatusSources {
   broker: GatewayConnection
   view: RegistryView
+  admission: Admission
   gateway: { id: string; version: string; startedAt: number; open(): number }
 }
 
+/** The living nodes: what they hold and do. `draining`: takes no jobs now; `drained`: because somebody wants it so, and until that ends. */
+export const nodesStatus = async ({ broker, view }: Pick<StatusSources, 'broker' | 'view'>) => {
+  const [silent, drained] = await Promise.all([broker.registry.silentFor(), broker.registry.drained()])
+  return view.nodes.map((node) => ({
+    id: node.id,
+    version: node.version,
+    draining: node.draining,
+    drained: drained.has(node.id),
+    preference: node.preference,
+    labels: node.labels,
+    memory: node.memory,
+    gpus: node.gpus,
+    ...(silent.has(node.id) && { last_seen_ms: silent.get(node.id) }),
+    engines: node.engines.map((engine) => ({
+      id: engine.id,
+      kind: engine.kind,
+      ...(engine.version !== undefined && { version: engine.version }),
+      ...(engine.quarantined && { quarantined: engine.quarantined.map(({ model, forMs, failures }) => ({ ...(model !== undefined && { model }), for_ms: forMs, failures })) }),
+      models: engine.held.map(({ model, size, digest, quantization, contextLength, capabilities, continues }) => ({
+        model,
+        size,
+        digest,
+        ...(quantization !== undefined && { quantization }),
+        ...(contextLength !== undefined && { context_length: contextLength }),
+        ...(capabilities && { capabilities }),
+        ...(continues && { continues }),
+        ...inMemory(engine.loaded.find((loaded) => loaded.model === model)),
+        slots: slotsFor(engine, model),
+        busy: engine.busy[model] ?? 0,
+      })),
+    })),
+  }))
+}
+
+const rounded = (value: number | undefined): number | null => (value === undefined ? null : Math.round(value))
+
 /** Everything that an operator asks first: nodes, what they hold and do, lanes and how long their heads have waited. */
-export const status = async ({ broker, view, gateway }: StatusSources) => {
-  const [lanes, silent] = await Promise.all([broker.depths(), broker.registry.silentFor()])
+export const status = async ({ broker, view, admission, gateway }: StatusSources) => {
+  const [lanes, nodes] = await Promise.all([broker.depths(), nodesStatus({ broker, view })])
   return {
     // Ollama's own answer on this route, for clients that read it.
     cloud: { disabled: true, source: 'none' },
     ...clusterStatus(view),
     version: gateway.version,
     gateway: { id: gateway.id, uptime_s: Math.round((Date.now() - gateway.startedAt) / 1000), open_answers: gateway.open(), following: broker.jobs.following },
-    redis: { version: broker.facts.version, append_only: broker.facts.appendOnly, evicts: broker.facts.evicts },
-    nodes: view.nodes.map((node) => ({
-      id: node.id,
-      version: node.version,
-      draining: node.draining,
-      preference: node.preference,
-      labels: node.labels,
-      memory: node.memory,
-      gpus: node.gpus,
-      ...(silent.has(node.id) && { last_seen_ms: silent.get(node.id) }),
-      engines: node.engines.map((engine) => ({
-        id: engine.id,
-        kind: engine.kind,
-        ...(engine.version !== undefined && { version: engine.version }),
-        models: engine.held.map(({ model, size, digest, quantization, contextLength, capabilities }) => ({
-          model,
-          size,
-          digest,
-          ...(quantization !== undefined && { quantization }),
-          ...(contextLength !== undefined && { context_length: contextLength }),
-          ...(capabilities && { capabilities }),
-          ...inMemory(engine.loaded.find((loaded) => loaded.model === model)),
-          slots: slotsFor(engine, model),
-          busy: engine.busy[model] ?? 0,
-        })),
-      })),
-    })),
-    lanes: lanes.map(({ lane, waiting, headAge, running }) => ({ ...readLane(lane), waiting, head_age_ms: headAge, running })),
+    redis: { version: broker.facts.version, append_only: broker.facts.appendOnly, evicts: broker.facts.evicts, memory_used: admission.memory.use.used, memory_limit: admission.memory.use.limit ?? null, memory_full: admission.memory.full },
+    nodes,
+    lanes: lanes.map(({ lane, waiting, headAge, running, bytes }) => ({ ...readLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(admission.expectedWaitMs(lane, { waiting, running })) })),
     models: [...view.holders].map(([model, holders]) => ({ model, nodes: [...new Set(holders.map(({ node }) => node.id))] })),
   }
 }

@@ -9,10 +9,10 @@ import { gib, span } from './units.ts'
 const nodesConfig = defineConfig('cli', { ...clientSettings, ...jsonSetting })
 
 const graphics = ({ gpus, memory }: NodeStatus): string =>
-  gpus.length > 0 ? gpus.map(({ name, free, memory: total }) => `${name} ${gib(free)}${total ? `/${gib(total)}` : ''}`).join(', ') : `RAM ${gib(memory.free)}/${gib(memory.total)}`
+  gpus.length > 0 ? gpus.map(({ name, free, memory: total }) => `${name} ${gib(free)}${total ? `/${gib(total)}` : ''}`).join(', ') : memory ? `RAM ${gib(memory.free)}/${gib(memory.total)}` : ''
 
 const columns: Column<NodeStatus>[] = [
-  { title: 'NODE', cell: ({ id, draining }) => (draining ? `${id} (draining)` : id) },
+  { title: 'NODE', cell: ({ id, draining, drained }) => (drained ? `${id} (drained)` : draining ? `${id} (draining)` : id) },
   { title: 'VERSION', cell: ({ version = '' }) => version },
   { title: 'ENGINES', cell: ({ engines }) => engines.map(({ kind, version }) => (version === undefined ? kind : `${kind} ${version}`)).join(', ') },
   { title: 'MODELS', cell: ({ engines }) => `${modelNames(engines).length}`, right: true },
@@ -28,10 +28,11 @@ const asJson = (node: NodeStatus) => ({
   id: node.id,
   version: node.version ?? null,
   draining: node.draining,
+  drained: node.drained ?? false,
   preference: node.preference ?? 0,
   labels: node.labels ?? {},
   ...slotsOf(node),
-  memory: node.memory,
+  memory: node.memory ?? null,
   gpus: node.gpus,
   engines: node.engines.map(({ id, kind, version, models }) => ({
     id,

@@ -19,6 +19,7 @@ const columns: Column<Place>[] = [
   { title: 'CONTEXT', cell: ({ held }) => `${held.memory?.context_length ?? held.context_length ?? ''}`, right: true },
   { title: 'BUSY', cell: ({ held }) => `${held.busy}/${held.slots}`, right: true },
   { title: 'IN MEMORY', cell: ({ held }) => (held.loaded ? 'yes' : 'no') },
+  { title: 'CONTINUES', cell: ({ held }) => held.continues ?? '' },
 ]
 
 /** The model, and what must be said when there is none of that name. */
@@ -54,6 +55,7 @@ const asJson = (tag: Tag, places: readonly Place[], lanes: readonly LaneStatus[]
     slots: held.slots,
     busy: held.busy,
     expires_at: expiry(held.memory?.expires_at, now) ?? null,
+    continues: held.continues ?? null,
   })),
 })
 
