@@ -1,6 +1,6 @@
 import OpenAI from 'openai'
 import { expect } from 'vitest'
-import { ask } from '../support/client.ts'
+import { ask, type Told } from '../support/client.ts'
 import { statusOf, until } from '../support/drover.ts'
 import { errorTextOf, post, send, smallest } from '../support/raw.ts'
 import { BOTH_WAYS, DIALECTS, test } from '../support/world.ts'
@@ -34,6 +34,79 @@ test('a full lane refuses with 503 and Retry-After in every dialect, and takes j
   expect(await engine.admin.job('refused')).toMatchObject({ requests: 0 })
   const after = await ask(gateway.url, 'openai.chat', { key: 'after', script: { tokens: 3 } }).told
   expect(after).toMatchObject({ ended: true, verdict: { ok: true, count: 3 } })
+})
+
+test('what waits for a model is bounded in bytes, and the bytes are counted once whatever is sent twice', async ({ drover, scripted }) => {
+  const engine = await scripted()
+  const gateway = await drover.gateway({ DROVER_LANE_BYTES: '1mb', DROVER_SEND_TWICE: '0.5' })
+  await drover.worker('n1', [engine.url], { gateway, env: { DROVER_SEND_TWICE: '0.5' } })
+  const bytes = async () => (await statusOf(gateway.url)).lanes.find(({ model }) => model === 'scripted:latest')?.bytes
+  const large = (key: string, size: number) => ask(gateway.url, 'ollama.generate', { key, script: { tokens: 3 }, fields: { system: 'x'.repeat(size) } })
+  // A lane with nothing in it takes a request of any size.
+  expect(await large('alone', 2_000_000).told).toMatchObject({ status: 200, verdict: { ok: true } })
+  await until('its bytes are gone', async () => (await bytes()) === 0)
+  const running = ask(gateway.url, 'ollama.chat', { key: 'on', script: { tokens: 20, stall_at: 5 } })
+  await running.tokens(5)
+  const small = (await bytes())!
+  expect(small).toBeGreaterThan(100)
+  const waits = large('waits', 600_000)
+  const leaves = large('leaves', 300_000)
+  leaves.told.catch(() => undefined)
+  await until('both wait', async () => (await bytes())! > 900_000)
+  expect(await bytes()).toBeLessThan(905_000)
+  const refused = await large('refused', 300_000).told
+  expect(refused).toMatchObject({ status: 503, error: 'server busy, please try again.  the requests that wait for this model are too large together' })
+  expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0)
+  leaves.leave()
+  await until('what left is no longer counted', async () => (await bytes())! < 605_000)
+  const takesItsPlace = large('takes-its-place', 300_000)
+  await until('it waits', async () => (await bytes())! > 900_000)
+  await engine.admin.release()
+  for (const { told } of [running, waits, takesItsPlace]) expect(await told).toMatchObject({ ended: true, verdict: { ok: true } })
+  await until('nothing is counted', async () => (await bytes()) === 0)
+  expect((await engine.admin.job('refused')).requests + (await engine.admin.job('leaves')).requests).toBe(0)
+})
+
+test('who would wait longer than is allowed is refused at once, and told when there is room', async ({ drover, scripted }) => {
+  const engine = await scripted({ slots: 1 })
+  const gateway = await drover.gateway({ DROVER_MAX_WAIT: '2s' })
+  await drover.worker('n1', [engine.url], { gateway })
+  const lane = async () => (await statusOf(gateway.url)).lanes.find(({ model }) => model === 'scripted:latest')
+  // Some 600 ms each.
+  const learnt = { tokens: 30, rate: 50 }
+  for (const i of [0, 1]) expect(await ask(gateway.url, 'ollama.chat', { key: `learn${i}`, script: learnt }).told).toMatchObject({ ended: true })
+  const running = ask(gateway.url, 'ollama.chat', { key: 'on', script: { tokens: 20, stall_at: 5 } })
+  await running.tokens(5)
+  const queued: Told[] = []
+  const open = []
+  const refused: Told[] = []
+  for (let i = 0; i < 24; i += 1) {
+    const { head, told } = ask(gateway.url, 'ollama.chat', { key: `q${i}`, stream: i % 2 === 0, script: { tokens: 3 } })
+    head.catch(() => undefined)
+    open.push(told.then((each) => (each.status === 503 ? refused : queued).push(each)))
+  }
+  await until('most are refused', () => refused.length >= 20)
+  const { waiting, expected_wait_ms: expected } = (await lane())!
+  expect(waiting).toBe(24 - refused.length)
+  expect(waiting).toBeGreaterThan(0)
+  expect(expected).toBeGreaterThan(1_500)
+  for (const { error, headers } of refused) {
+    expect(error).toMatch(/busy.*too long/)
+    const [seconds, ms] = [Number(headers['retry-after']), Number(headers['retry-after-ms'])]
+    expect(seconds).toBe(Math.ceil(ms / 1_000))
+    expect(ms).toBeGreaterThanOrEqual(800)
+  }
+  // They do not all come back at once: each is told of the places that come free after those of the others.
+  const told = refused.map(({ headers }) => Number(headers['retry-after-ms'])).toSorted((a, b) => a - b)
+  expect(told.at(-1)!).toBeGreaterThan(5 * told[0]!)
+  expect(new Set(told).size).toBeGreaterThan(15)
+  await engine.admin.release()
+  await Promise.all(open)
+  expect(await running.told).toMatchObject({ ended: true })
+  expect(queued.every(({ ended, verdict }) => ended && verdict.ok)).toBe(true)
+  // A free slot takes anything, however long jobs have been.
+  await until('the lane is empty', async () => (await lane())?.running === 0)
+  expect(await ask(gateway.url, 'openai.chat', { key: 'after', script: { tokens: 3 } }).told).toMatchObject({ status: 200, ended: true })
 })
 
 test('too many open answers are refused before anything is queued', async ({ drover, scripted }) => {

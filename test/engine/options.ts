@@ -42,16 +42,21 @@ export interface ScriptedEngineOptions {
    * it: whoever sends the next request over it at once is reset. False by default.
    */
   closesStreams?: boolean
+  /** Whether it tells the prompt that it would make of a request (default); an Ollama that does not answers the request instead. */
+  renders?: boolean
   /** What every request meets unless told otherwise. */
   script?: Script
+  /** A file to which the beginning and the end of every run goes, one JSON line each, and under which name. None by default. */
+  history?: { path: string; name: string } | undefined
 }
 
 export interface Model extends Required<ModelOptions> {
   modifiedAt: string
 }
 
-export interface Settings extends Required<Omit<ScriptedEngineOptions, 'models'>> {
+export interface Settings extends Required<Omit<ScriptedEngineOptions, 'models' | 'history'>> {
   models: Model[]
+  history: ScriptedEngineOptions['history']
 }
 
 export const toModel = (model: string | ModelOptions, { slots, loadMs }: { slots: number; loadMs: number }): Model => {
@@ -82,7 +87,9 @@ export const toSettings = (options: ScriptedEngineOptions): Settings => {
     maxQueue: 512,
     version: '0.33.0',
     closesStreams: false,
+    renders: true,
     script: {},
+    history: undefined,
     ...options,
     slots,
     loadMs,

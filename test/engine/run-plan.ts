@@ -22,7 +22,7 @@ export interface RunPlan {
   closes: boolean
 }
 
-const FAULTS = ['stall', 'die', 'cut', 'eof', 'error', 'garbage', 'split', 'bad_byte'] as const
+const FAULTS = ['stall', 'die', 'cut', 'eof', 'error', 'garbage', 'split', 'bad_byte', 'giant'] as const
 type FaultKind = (typeof FAULTS)[number]
 export interface Fault {
   kind: FaultKind
@@ -33,7 +33,7 @@ export interface Fault {
 export const faultsOf = (script: Script, from: number, stream: boolean): Fault[] =>
   FAULTS.flatMap((kind) => {
     const given = script[`${kind}_at`]
-    const streamOnly = kind === 'garbage' || kind === 'split' || kind === 'bad_byte'
+    const streamOnly = kind === 'garbage' || kind === 'split' || kind === 'bad_byte' || kind === 'giant'
     if (given === undefined || (given > 0 && given <= from) || (given === 0 && from > 0) || (streamOnly && !stream)) return []
     return [{ kind, at: kind === 'split' ? nextMultibyte(given) : given }]
   }).toSorted((a, b) => a.at - b.at)

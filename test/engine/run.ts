@@ -8,6 +8,7 @@ import { tokensOf } from './tokens.ts'
 /** Tokens written at once where no rate is set: each is an event of its own, the batch is one chunk. */
 const BATCH = 16
 const SPLIT_MS = 20
+const GIANT = 9 * 1024 * 1024
 
 export interface RunHost {
   pacer: Pacer
@@ -178,6 +179,9 @@ export class Run implements Due {
         return this.#end('error')
       case 'garbage':
         this.#write(format.garbage)
+        return this.due(now)
+      case 'giant':
+        this.#write('x'.repeat(GIANT))
         return this.due(now)
       case 'split':
       case 'bad_byte':

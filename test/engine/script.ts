@@ -39,11 +39,13 @@ export interface Script {
   split_at?: number
   /** A byte that is not UTF-8 stands in the token. Streams only. */
   bad_byte_at?: number
+  /** A line of 9 MB, longer than any reader should put up with. Streams only. */
+  giant_at?: number
 }
 
 const NUMBERS = [
   'tokens', 'rate', 'times', 'first_ms', 'hold', 'silent', 'drop', 'fail', 'stall_at', 'stall_ms',
-  'die_at', 'cut_at', 'eof_at', 'error_at', 'garbage_at', 'split_at', 'bad_byte_at',
+  'die_at', 'cut_at', 'eof_at', 'error_at', 'garbage_at', 'split_at', 'bad_byte_at', 'giant_at',
 ] as const satisfies (keyof Script)[]
 const numeric = new Set<string>(NUMBERS)
 const isNumeric = (name: string): name is (typeof NUMBERS)[number] => numeric.has(name)

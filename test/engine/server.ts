@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { engineAdmin, type EngineAdmin } from './admin.ts'
@@ -56,7 +57,8 @@ const route = async (context: EngineContext, request: IncomingMessage, response:
  */
 export const startScriptedEngine = async (options: ScriptedEngineOptions = {}, onDie?: () => void): Promise<ScriptedEngine> => {
   const settings = toSettings(options)
-  const stats = new Stats()
+  const { history } = settings
+  const stats = new Stats(history?.name, history && ((line) => appendFileSync(history.path, `${JSON.stringify(line)}\n`)))
   const pacer = startPacer()
   const residency = new Residency(settings, stats)
   const sockets = new Set<Socket>()

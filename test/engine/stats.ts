@@ -58,6 +58,13 @@ const RUNS = 16
 const LAST = 64
 const BODY = 64 * 1024
 
+/** A run as it begins and ends, for a history of many processes: `t` is ms of the machine's monotonic clock. */
+export type RunLine =
+  | { t: number; who: 'engine'; type: 'start'; name: string; run: number; key: string; from: number }
+  | { t: number; who: 'engine'; type: 'end'; name: string; run: number; key: string; tokens: number; end: string }
+
+const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6
+
 /** Counts of everything; oldest jobs are forgotten beyond a bound, so that a long benchmark does not grow. */
 export class Stats {
   readonly all = counts()
@@ -66,6 +73,16 @@ export class Stats {
   /** The generation before: what is not asked for again is forgotten with it. */
   #older = new Map<string, JobStats>()
   #last: SeenRequest[] = []
+  #runs = 0
+  readonly #numbers = new WeakMap<RunStats, number>()
+  readonly #tell: (line: RunLine) => void
+  readonly #name: string
+
+  /** `tell` hears of every run at once: an engine that is killed has told all that it did. */
+  constructor(name = '', tell: (line: RunLine) => void = () => {}) {
+    this.#name = name
+    this.#tell = tell
+  }
 
   model(name: string): ModelStats {
     let stats = this.models.get(name)
@@ -98,6 +115,8 @@ export class Stats {
     job.runs.push(run)
     if (job.runs.length > RUNS) job.runs.shift()
     for (const each of [this.all, this.model(model), job]) each.maxRunning = Math.max(each.maxRunning, ++each.running)
+    this.#numbers.set(run, ++this.#runs)
+    this.#tell({ t: monotonicMs(), who: 'engine', type: 'start', name: this.#name, run: this.#runs, key, from })
     return run
   }
 
@@ -110,6 +129,7 @@ export class Stats {
       if (end === 'aborted') each.aborts++
     }
     if (end === 'completed') job.completed++
+    this.#tell({ t: monotonicMs(), who: 'engine', type: 'end', name: this.#name, run: this.#numbers.get(run) ?? 0, key, tokens: run.tokens, end })
   }
 
   /** Forgets all that has ended; what runs goes on being counted. */
@@ -128,7 +148,7 @@ export class Stats {
     const models = Object.fromEntries(this.models)
     const sum = (field: 'loads' | 'evictions') => Object.values(models).reduce((total, model) => total + model[field], 0)
     const jobs = key === undefined ? Object.fromEntries([...this.#older, ...this.#jobs]) : { [key]: this.job(key) }
-    const clock = { epochMs: performance.timeOrigin + performance.now(), monotonicMs: Number(process.hrtime.bigint()) / 1e6 }
+    const clock = { epochMs: performance.timeOrigin + performance.now(), monotonicMs: monotonicMs() }
     return structuredClone({
       ...this.all, kind, clock, loads: sum('loads'), evictions: sum('evictions'), models, jobs, last: this.#last.slice(-LAST),
     })

@@ -46,15 +46,14 @@ const holder = async ({ engines }: Site, key: string): Promise<0 | 1> => {
 
 const lostIn = (worker: Part) => worker.log().split('\n').filter((line) => line.includes('"outcome":"lost"')).length
 
-test('a worker frozen in mid-stream and woken again writes nothing more, and the client hears an honest end', async () => {
+test('a worker frozen in mid-stream and woken again writes nothing more, and the client hears the right answer once', async () => {
   const s = await site()
   const asking = ask(s.gateway.url, 'openai.chat', { key: 'mid', script: { tokens: 400, rate: 40 } })
   await asking.tokens(5)
   const frozen = await holder(s, 'mid')
   s.workers[frozen].signal('SIGSTOP')
   const told = await asking.told
-  expect(told).toMatchObject({ status: 200, ended: false, verdict: { ok: true } })
-  expect(told.error).toContain('node')
+  expect(told).toMatchObject({ status: 200, ended: true, error: undefined, verdict: { ok: true, count: 400 } })
   s.workers[frozen].signal('SIGCONT')
   await until('the woken worker has noticed', () => lostIn(s.workers[frozen]) === 1)
   await until('its engine has stopped', async () => (await s.engines[frozen].admin.job('mid')).running === 0)

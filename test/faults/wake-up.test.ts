@@ -54,6 +54,7 @@ test('with 20 nodes and 30 models no job sits waiting while a slot for its model
         peerPreference: () => undefined,
         preference: 0,
         bounds: { wait: 10_000, leave: 0 },
+        paused: () => false,
         draining: draining.signal,
         onError: settings.onError,
       })

@@ -9,7 +9,7 @@ export interface Canned {
 
 export interface CannedEngine {
   url: string
-  /** Inference requests as they came, the last one at the end. */
+  /** Inference requests as they came, the last one at the end. A worker's own question for a prompt is none. */
   seen: { path: string; body: Record<string, unknown> }[]
   /** What the path answers from now on; without it, status 404. */
   answers(path: string, canned: Canned): void
@@ -48,7 +48,8 @@ export const startCannedEngine = async (kind: 'ollama' | 'llama-server', model: 
     let text = ''
     request.setEncoding('utf8').on('data', (piece: string) => (text += piece))
     request.on('end', () => {
-      seen.push({ path, body: JSON.parse(text) as Record<string, unknown> })
+      const body = JSON.parse(text) as Record<string, unknown>
+      if (path !== '/apply-template' && body['_debug_render_only'] === undefined) seen.push({ path, body })
       const { status = 404, answer = { error: `no answer for ${path}` } } = { status: canned.has(path) ? 200 : 404, ...canned.get(path) }
       if (!Array.isArray(answer)) return void reply(status, 'application/json', JSON.stringify(answer))
       reply(status, isSse(path) ? 'text/event-stream' : 'application/x-ndjson', streamed(path, answer))

@@ -1,13 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readListening } from '@drover/service'
 
-const mains = {
-  gateway: fileURLToPath(new URL('../../apps/gateway/src/main.ts', import.meta.url)),
-  worker: fileURLToPath(new URL('../../apps/worker/src/main.ts', import.meta.url)),
-}
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const mainOf = (dir: string, which: 'gateway' | 'worker'): string => join(dir, 'apps', which, 'src', 'main.ts')
 
 /** Compiled sources of earlier starts: with them a process is up in half the time. */
 const compiled = fileURLToPath(new URL('../../node_modules/.cache/drover-test', import.meta.url))
@@ -30,7 +29,7 @@ export interface Gateway extends Part {
 
 export type Environment = Record<string, string>
 
-const start = (main: string, env: Environment, args: string[]): { part: Part; child: ChildProcess } => {
+const start = (main: string, env: Environment, args: string[], onOutput?: (text: string) => void): { part: Part; child: ChildProcess } => {
   const child = spawn(process.execPath, [main, ...args], {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', DROVER_LOG_FORMAT: 'json', NODE_COMPILE_CACHE: compiled, ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -38,7 +37,11 @@ const start = (main: string, env: Environment, args: string[]): { part: Part; ch
     cwd: '/',
   })
   let log = ''
-  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-1_000_000)))
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      log = (log + text).slice(-1_000_000)
+      onOutput?.(text)
+    })
   // `close`, not `exit`: what it said last is then read.
   const exited = once(child, 'close').then(([code, signal]: (number | string | null)[]) => code ?? signal ?? 0)
   const stop = async () => {
@@ -55,6 +58,9 @@ const start = (main: string, env: Environment, args: string[]): { part: Part; ch
   return { part, child }
 }
 
+/** Longest that a worker may take to start, ms: a machine that does other things, too, starves it of time. */
+const START_MS = 60_000
+
 /** Waits until a condition holds. @throws after `ms`, with what was waited for */
 export const until = async (what: string, condition: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> => {
   const end = performance.now() + ms
@@ -64,6 +70,13 @@ export const until = async (what: string, condition: () => boolean | Promise<boo
   }
 }
 
+export interface InstallationSources {
+  /** The checkout whose gateway and worker run; this one by default. */
+  dir?: string
+  /** Hears what every part says, as it says it. `name` is the node's, or the gateway's. */
+  onOutput?(name: string, text: string): void
+}
+
 /** One installation of Drover on one Redis: a prefix of its own, and any number of gateways and workers. */
 export class Installation {
   readonly env: Environment
@@ -71,14 +84,23 @@ export class Installation {
   #parts: Part[] = []
   #as: (role: 'gateway' | 'worker') => Environment
 
+  #dir: string
+  #onOutput: InstallationSources['onOutput']
+
   /** `urlFor`: how each role comes in, where Redis has users for them. */
-  constructor(redisUrl: string, env: Environment = {}, urlFor?: (role: 'gateway' | 'worker') => string) {
+  constructor(redisUrl: string, env: Environment = {}, urlFor?: (role: 'gateway' | 'worker') => string, { dir = ROOT, onOutput }: InstallationSources = {}) {
+    this.#dir = dir
+    this.#onOutput = onOutput
     this.#as = (role) => (urlFor ? { DROVER_REDIS_URL: urlFor(role) } : {})
     this.env = { DROVER_REDIS_URL: redisUrl, DROVER_PREFIX: this.prefix, ...env }
   }
 
+  #start(which: 'gateway' | 'worker', name: string, env: Environment, args: string[]) {
+    return start(mainOf(this.#dir, which), env, args, this.#onOutput && ((text) => this.#onOutput?.(name, text)))
+  }
+
   async gateway(env: Environment = {}, args: string[] = []): Promise<Gateway> {
-    const { part, child } = start(mains.gateway, { ...this.env, ...this.#as('gateway'), DROVER_PORT: '0', ...env }, args)
+    const { part, child } = this.#start('gateway', env['DROVER_ID'] ?? 'gateway', { ...this.env, ...this.#as('gateway'), DROVER_PORT: '0', ...env }, args)
     this.#parts.push(part)
     const url = await new Promise<string>((resolve, reject) => {
       child.on('message', (message) => {
@@ -92,20 +114,24 @@ export class Installation {
 
   /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. */
   async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string; models?: string[] })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
-    const { part } = start(mains.worker, { ...this.env, ...this.#as('worker'), DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
+    const { part } = this.#start('worker', node, { ...this.env, ...this.#as('worker'), DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
     this.#parts.push(part)
     let ended: number | string | undefined
     void part.exited.then((code) => (ended = code))
     await until(`worker ${node} works`, async () => {
       if (ended !== undefined) throw new Error(`worker ${node} ended with ${ended}: ${part.log()}`)
       return gateway ? (await statusOf(gateway.url)).nodes.some(({ id, engines: held }) => id === node && held.length >= engines.length) : part.log().includes('"working"')
+    }, START_MS).catch((error: unknown) => {
+      // Nobody has a handle on it yet; one that comes up late would be a second node of this name.
+      part.signal('SIGKILL')
+      throw error
     })
     return part
   }
 
   /** Starts a part that is not to run: resolves with its exit code (or signal) and all that it said. */
   async refused(which: 'gateway' | 'worker', env: Environment = {}, args: string[] = []): Promise<{ code: number | string; said: string }> {
-    const { part } = start(mains[which], { ...this.env, ...this.#as(which), ...(which === 'gateway' ? { DROVER_PORT: '0' } : { DROVER_LOOK: 'false' }), ...env }, args)
+    const { part } = this.#start(which, which, { ...this.env, ...this.#as(which), ...(which === 'gateway' ? { DROVER_PORT: '0' } : { DROVER_LOOK: 'false' }), ...env }, args)
     this.#parts.push(part)
     return { code: await part.exited, said: part.log().trimEnd() }
   }
@@ -116,10 +142,11 @@ export class Installation {
 }
 
 export interface StatusAnswer {
-  nodes: { id: string; draining: boolean; engines: { id: string; kind: string; models: { model: string; loaded: boolean; slots: number; busy: number }[] }[] }[]
-  lanes: { model: string; class: string; waiting: number; head_age_ms: number; running: number }[]
+  nodes: { id: string; draining: boolean; engines: { id: string; kind: string; models: { model: string; loaded: boolean; continues?: string; slots: number; busy: number }[] }[] }[]
+  lanes: { model: string; class: string; waiting: number; head_age_ms: number; running: number; bytes: number; expected_wait_ms: number | null }[]
   models: { model: string; nodes: string[] }[]
   gateway: { id: string; open_answers: number; following: number }
+  redis: { memory_used: number; memory_limit: number | null; memory_full: boolean }
 }
 
 export const statusOf = async (url: string): Promise<StatusAnswer> => (await (await fetch(`${url}/api/status`)).json()) as StatusAnswer

@@ -153,6 +153,7 @@ const countTokens: Post = (context, request, response, text) => {
 }
 
 const template: Post = (context, _, response, text) => {
+  if (!context.settings.renders) return notFound(response)
   const fields = parseObject(text)
   if (typeof fields === 'string') return llamaError(response)(400, `parse error: ${fields}`)
   sendJson(response, { prompt: render(readMessages(fields['messages']), served(context).continues) })

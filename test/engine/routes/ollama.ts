@@ -74,7 +74,7 @@ const chat: Post = (context, request, response, text) => {
     const keep = keepMs === undefined ? {} : { keepMs }
     if (messages.length === 0) return loadOnly(context, response, model, { asked, chat: true, keepMs, options: loadOptionsOf(options) })
     const rendered = render(messages, model.continues)
-    if (fields['_debug_render_only'] === true) {
+    if (fields['_debug_render_only'] === true && context.settings.renders) {
       const message = { role: '', content: '' }
       const debug = { _debug_info: { rendered_template: rendered } }
       return sendJson(response, { model: asked, created_at: timestamp(), message, done: false, ...debug })
@@ -98,7 +98,7 @@ const generate: Post = (context, request, response, text) => {
     if (prompt === '') return loadOnly(context, response, model, { asked, chat: false, keepMs, options: loadOptionsOf(options) })
     const messages = [{ role: 'user', content: prompt }]
     const rendered = raw ? prompt : render(messages, model.continues)
-    if (fields['_debug_render_only'] === true) {
+    if (fields['_debug_render_only'] === true && context.settings.renders) {
       const debug = { _debug_info: { rendered_template: rendered } }
       return sendJson(response, { model: asked, created_at: timestamp(), response: '', done: false, ...debug })
     }
