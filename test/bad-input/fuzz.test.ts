@@ -33,7 +33,7 @@ const routesOf = ({ paths, components }: OpenApi): Route[] =>
     Object.entries(methods).map(([method, operation]) => {
       const schema = operation.requestBody?.content['application/json']?.schema
       const name = typeof schema?.['$ref'] === 'string' ? schema['$ref'].slice('#/components/schemas/'.length) : undefined
-      const target = path.replace('{model}', 'scripted').replace('{digest}', `sha256:${'a'.repeat(64)}`).replace('{key}', 'k')
+      const target = path.replace('{model}', 'scripted').replace('{digest}', `sha256:${'a'.repeat(64)}`).replace('{key}', 'k').replace('{id}', 'n1')
       return { method: method.toUpperCase() as Route['method'], path, target, operation, schema: name === undefined ? schema : components.schemas[name] }
     }),
   )
@@ -145,7 +145,8 @@ const GOOD: Record<string, Json> = {
 const answersWell = async (url: string, routes: Route[]) => {
   for (const { path, method, target, operation } of routes) {
     const good = GOOD[path]
-    if (!good && method !== 'GET') continue
+    // There is no job to read.
+    if ((!good && method !== 'GET') || path.startsWith('/api/jobs/')) continue
     const { status, text } = await fetchIt(url + target, method, good && JSON.stringify(good))
     expect([operation.operationId, status, text === ''], text.slice(0, 200)).toEqual([operation.operationId, 200, false])
   }

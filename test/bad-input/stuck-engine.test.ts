@@ -48,10 +48,10 @@ test.concurrent('an engine that never says a word is given up by our own timer, 
   )
 })
 
-test.concurrent('an engine that falls silent between two tokens is given up, and the answer ends honestly', async ({ site }) => {
+test.concurrent('an engine that falls silent between two tokens is given up, and the answer ends honestly where it is not to be continued', async ({ site }) => {
   await Promise.all(
     jobsOf('stall').filter(({ stream }) => stream).map(async ({ dialect, stream, model, key }) => {
-      const told = await ask(site.url, dialect, { key, model, stream, script: { tokens: 20, stall_at: 5 } }).told
+      const told = await ask(site.url, dialect, { key, model, stream, script: { tokens: 20, stall_at: 5 }, headers: { 'x-drover-resume': 'never' } }).told
       expect(told).toMatchObject({ status: 200, ended: false, error: expect.stringMatching(/said nothing for 1 s/) as string, verdict: { ok: true, count: 5 } })
       await stopped(site, model, key)
       expect(await site.engineOf(model).admin.job(key)).toMatchObject({ requests: 1, aborts: 1 })

@@ -144,8 +144,8 @@ test.for([
   expect([answer.status, errorTextOf('ollama.chat', answer), answer.headers['x-drover-attempts']]).toEqual([status, error, '3'])
 })
 
-test('a runner that dies in mid-stream ends the stream with an error line', async ({ site }) => {
-  const told = ask(site.url, 'ollama.chat', { key: 'dies', script: { tokens: 30, stall_at: 5, error_at: 9 } })
+test('a runner that dies in mid-stream ends a stream that is not to be continued with an error line', async ({ site }) => {
+  const told = ask(site.url, 'ollama.chat', { key: 'dies', script: { tokens: 30, stall_at: 5, error_at: 9 }, headers: { 'x-drover-resume': 'never' } })
   await told.tokens(5)
   await site.engine.admin.release('dies')
   expect(await told.told).toMatchObject({ status: 200, ended: false, error: 'an error was encountered while running the model: scripted failure', verdict: { ok: true, count: 9 } })

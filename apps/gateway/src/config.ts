@@ -15,7 +15,7 @@ export const gatewayConfig = defineConfig('gateway', {
   apiKey: setting({ schema: z.string().min(8).optional(), describe: 'key that clients must send', secret: true }),
   open: setting({ schema: z.boolean().default(false), describe: 'listen beyond loopback without a key' }),
   origins: setting({ schema: z.array(z.string()).default([]), describe: 'web pages that may call us, * as wildcard', env: ['OLLAMA_ORIGINS'] }),
-  id: setting({ schema: z.string().regex(/^[\w.-]{1,64}$/).optional(), describe: 'name of this gateway; by default a new one at each start' }),
+  id: setting({ schema: z.string().regex(/^[\w.-]{1,64}$/).optional(), describe: 'what the name of this gateway begins with; the rest is new at each start' }),
   bodyLimit: setting({ schema: bytes({ min: 1024, max: 512 * 1024 ** 2 }).prefault('32mb'), describe: 'largest request body' }),
   timeout: setting({ schema: duration({ min: 1_000 }).prefault('1h'), describe: 'longest that a request may take, waiting included' }),
   laneLimit: setting({ schema: z.coerce.number().int().min(1).default(10_000), describe: 'most jobs that may wait for one model' }),

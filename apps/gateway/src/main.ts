@@ -19,20 +19,15 @@ runMain(async () => {
   requireKey(config)
   const log = createLog({ app: 'gateway', logLevel: config.logLevel, logFormat: config.logFormat })
   const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
-  const id = config.id ?? `g-${randomBytes(6).toString('base64url')}`
+  // Never the id of the process before it: that one's jobs are nobody's, and these are not.
+  const id = `${config.id ?? 'g'}-${randomBytes(6).toString('base64url')}`
 
   const redis = await redisTarget('gateway', config, sources)
-  const admission = new Admission({
-    readMemory: () => broker.memory(),
-    memoryShare: config.memoryShare,
-    maxWaitMs: config.maxWait ?? config.timeout,
-    onMemory: (full, use) => log[full ? 'warn' : 'info'](use, full ? 'Redis has little memory left: new requests are refused' : 'Redis has memory again'),
-    onError,
-  })
   const broker = await openGateway(id, {
     ...redis,
     laneLimit: config.laneLimit,
     laneBytes: config.laneBytes,
+    // No job is submitted before all of this has started.
     onEnded: (lane, ms, ahead) => admission.completed(lane, ms, ahead),
     allowEviction: config.allowEviction,
     sendTwice: config.sendTwice,
@@ -40,6 +35,13 @@ runMain(async () => {
     onRecovered: (lane, jobs) => log.warn({ lane, jobs }, 'jobs of a lost worker are back in their lane'),
   }).catch((error: unknown) => {
     throw startError(error)
+  })
+  const admission = new Admission({
+    readMemory: () => broker.memory(),
+    memoryShare: config.memoryShare,
+    maxWaitMs: config.maxWait ?? config.timeout,
+    onMemory: (full, use) => log[full ? 'warn' : 'info'](use, full ? 'Redis has little memory left: new requests are refused' : 'Redis has memory again'),
+    onError,
   })
   if (!broker.facts.appendOnly) log.warn('Redis keeps no append-only file: jobs do not outlive it')
 

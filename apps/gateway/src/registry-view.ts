@@ -16,11 +16,16 @@ export interface RegistryViewOptions {
 /** An unknown model is looked up anew, but not more often than this, ms. */
 const LOOK_AGAIN_MS = 100
 
+/** A model whose holders have all gone a moment ago is waited for: nodes start again, engines too. ms */
+const LATELY_MS = 30_000
+
 /** The living nodes as this gateway last read them, with an index by model. */
 export class RegistryView {
   #options: RegistryViewOptions
   #nodes: NodeRecord[] = []
   #holders = new Map<ModelName, Holder[]>()
+  /** Models that nobody holds any more, by how they went and when (`performance.now()`). */
+  #lately = new Map<ModelName, { last: readonly Holder[]; at: number }>()
   #timer: NodeJS.Timeout
   #readAt = -Infinity
   #reading: Promise<void> | undefined
@@ -52,6 +57,7 @@ export class RegistryView {
             if (list) list.push({ node, engine, held })
             else holders.set(held.model, [{ node, engine, held }])
           }
+      this.#remember(holders, nodes)
       this.#nodes = nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1))
       this.#holders = holders
       this.#readAt = performance.now()
@@ -60,16 +66,30 @@ export class RegistryView {
     }
   }
 
-  /** The canonical name of a model that some node holds; a node that has just come is found too. */
+  #remember(holders: ReadonlyMap<ModelName, readonly Holder[]>, nodes: readonly NodeRecord[]): void {
+    const now = performance.now()
+    for (const [model, last] of this.#holders) if (!holders.has(model)) this.#lately.set(model, { last, at: now })
+    for (const [model, { last, at }] of this.#lately)
+      if (holders.has(model) || now - at > LATELY_MS || last.every((holder) => wasRemoved(holder, nodes))) this.#lately.delete(model)
+  }
+
+  /**
+   * The canonical name of a model that some node holds, or held until a moment ago and may hold again; a node that has just come is found
+   * too.
+   */
   async resolve(asked: string): Promise<ModelName | undefined> {
     const name = canonicalName(asked)
     if (!name) return undefined
     if (this.#holders.has(name)) return name
     if (performance.now() - this.#readAt > LOOK_AGAIN_MS) await this.refresh()
-    return this.#holders.has(name) ? name : undefined
+    return this.#holders.has(name) || this.#lately.has(name) ? name : undefined
   }
 
   stop(): void {
     clearInterval(this.#timer)
   }
 }
+
+/** Its engine is there and holds other models: it is not coming back by itself. */
+const wasRemoved = ({ node, engine }: Holder, nodes: readonly NodeRecord[]): boolean =>
+  nodes.some(({ id, engines }) => id === node.id && engines.some((each) => each.id === engine.id && each.held.length > 0))

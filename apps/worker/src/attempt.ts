@@ -24,7 +24,7 @@ const REFUSAL_LIMIT = 64 * 1024
 
 /** One attempt from lease to outcome. Everything that goes wrong in it is an outcome. */
 export const runAttempt = async (lease: Lease, slot: Slot, deps: AttemptDeps): Promise<AttemptOutcome> =>
-  generate(lease, slot, deps).catch((error: unknown) => outcomeOf(error, lease))
+  generate(lease, slot, deps).catch((error: unknown) => outcomeOf(error, lease, deps))
 
 const generate = async (lease: Lease, slot: Slot, deps: AttemptDeps): Promise<AttemptOutcome> => {
   const { job, signal } = lease
@@ -121,10 +121,12 @@ const converse = ({ conversation, request, head, lease, slot, deps }: Conversati
   })
 
 /** What the engine's fault or its moment's is may go better on another attempt, also in mid-answer: that takes up what was said. */
-const outcomeOf = (thrown: unknown, lease: Lease): AttemptOutcome => {
-  if (lease.signal.aborted) return lease.signal.reason as AttemptOutcome
+const outcomeOf = (thrown: unknown, lease: Lease, { resume }: AttemptDeps): AttemptOutcome => {
+  const { job, signal, readable, lastStart } = lease
+  if (signal.aborted) return signal.reason as AttemptOutcome
   const error = toBrokerError(thrown)
-  return transient(error) && !lease.lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
+  const broken = job.stream && readable && (!resume || job.resume === false)
+  return transient(error) && !broken && !lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
 }
 
 /** Busy, gone, model just deleted there, started without what is asked. Another engine may do better. */
