@@ -1,5 +1,5 @@
 /**
- * `npm start`, `npm test`, `npm run drover` and `npm run bench`: brings what is missing into the project (.drover and node_modules, nothing else),
+ * `npm start`, `npm test`, `npm run drover`, `npm run bench` and `npm run faults`: brings what is missing into the project (.drover and node_modules, nothing else),
  * then runs the thing itself. Plain JavaScript for any Node from 20 on, with nothing installed.
  */
 import { mkdirSync } from 'node:fs'
@@ -72,6 +72,13 @@ const drover = async (node, words) => {
   return run(node, [...FLAGS, resolve(program), ...words], { cwd: from, env, ipc: true })
 }
 
+/** Runs a program of ours that starts a Redis by itself. */
+const withRedis = async (node, what, main) => {
+  const redis = await redisServer(exclusively)
+  if (!redis.path) throw new SetupError(`${what} needs Redis, which could not be had: ${redis.reason}`)
+  return run(node, [...FLAGS, resolve(main), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path }) })
+}
+
 const tasks = {
   drover: (node) => drover(node, args),
   start: (node) => drover(node, ['up', ...args]),
@@ -86,11 +93,8 @@ const tasks = {
     const env = environment(node, { DROVER_REDIS_SERVER: redis.path, DROVER_LLAMA_SERVER: llama.path, DROVER_RPC_SERVER: llama.rpc })
     return testRun({ node, env, args, strict: process.env.CI === 'true', missing })
   },
-  bench: async (node) => {
-    const redis = await redisServer(exclusively)
-    if (!redis.path) throw new SetupError(`the benchmark needs Redis, which could not be had: ${redis.reason}`)
-    return run(node, [...FLAGS, resolve('test/bench/main.ts'), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path }) })
-  },
+  bench: (node) => withRedis(node, 'the benchmark', 'test/bench/main.ts'),
+  faults: (node) => withRedis(node, 'the fault campaign', 'test/campaign/main.ts'),
 }
 
 const main = async () => {
@@ -99,7 +103,7 @@ const main = async () => {
   forwardSignals()
   mkdirSync('.drover', { recursive: true })
   await ensure(nodeAtHand, installNode)
-  const { atHand, install } = dependencies({ all: task === 'test' || task === 'bench' })
+  const { atHand, install } = dependencies({ all: ['test', 'bench', 'faults'].includes(task) })
   await ensure(atHand, install)
   return run(nodeAtHand())
 }

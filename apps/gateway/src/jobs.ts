@@ -42,6 +42,7 @@ export const jobStream =
         return c.json({ error: 'this answer is one event: it cannot be read from within' }, 400)
       }
       headers['x-drover-job'] = id
+      headers['x-drover-model'] = found.model
       const events = new JobEvents({ dialect: dialects[found.dialect], stream, from })
       const reply: Reply = new Reply({ outgoing, dialect: events.form, stream: true, asked: '', headers, onOver: () => void deps.replies.delete(reply) })
       events.to(reply)

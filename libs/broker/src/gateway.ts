@@ -1,8 +1,8 @@
-import { BrokerError, WIRE_VERSION, type DialectId, type EngineKind, type Frame, type Job, type JobId } from '@drover/core'
+import { BrokerError, WIRE_VERSION, type DialectId, type EngineKind, type Frame, type Job, type JobId, type ModelName } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { isOutOfMemory } from './connection.ts'
 import { newJobId } from './ids.ts'
-import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
+import { laneKeys, laneOf, readLane, type Keys, type Lane } from './keys.ts'
 import type { Lanes } from './lanes.ts'
 import { Follow } from './follow.ts'
 import { FORGETS_MS, LINGER_MS } from './limits.ts'
@@ -44,6 +44,17 @@ const WHY_FULL = {
   jobs: 'maximum pending requests exceeded',
   bytes: 'the requests that wait for this model are too large together',
   wait: 'the wait for this model would be too long',
+}
+
+/** A job that is followed from elsewhere. */
+export interface Found {
+  follow: Follow
+  dialect: DialectId
+  model: ModelName
+  stream: boolean
+  /** Number of the frame that is still to be written. */
+  next: number
+  ended: boolean
 }
 
 /** Receives a job's frames: in order, without gap or repeat, from the first. After `end`, or after `lost`, nothing comes. */
@@ -102,7 +113,7 @@ export class GatewayBroker {
   #options: GatewayBrokerOptions
   #follows = new Map<JobId, Follow[]>()
   /** What was submitted a moment ago, oldest first: a Redis that is killed may yet forget it. */
-  #recent = new Map<JobId, { send(): Promise<unknown>; at: number }>()
+  #recent = new Map<JobId, { send(): Promise<unknown>; at: number; background: boolean }>()
   /** Where the next turn begins. */
   #round: MapIterator<Follow[]> = this.#follows.values()
   #downSince: number | undefined
@@ -116,7 +127,11 @@ export class GatewayBroker {
     options.redis.on('close', () => (this.#downSince ??= performance.now()))
     options.redis.on('ready', () => {
       this.#downSince = undefined
-      for (const recent of this.#recent.values()) recent.at = performance.now()
+      for (const [id, recent] of this.#recent) {
+        recent.at = performance.now()
+        // Nobody asks after a job that goes on without its client.
+        if (!this.#follows.has(id)) void recent.send().catch(() => undefined)
+      }
       void this.#lookAfter(0)
     })
     options.subscriber.on('message', (_channel: string, text: string) => this.#receive(text))
@@ -161,7 +176,7 @@ export class GatewayBroker {
       if (accepted === 1) {
         if (waiting >= 0) follow.ahead = { waiting, running, at: performance.now() }
         // Over already, or left: nothing to bring back, and its body need not be kept.
-        if (this.#follows.has(id)) this.#recent.set(id, { send, at: performance.now() })
+        if (this.#follows.has(id)) this.#recent.set(id, { send, at: performance.now(), background })
         return follow
       }
       throw new LaneFull(bound, { waiting, running })
@@ -177,26 +192,26 @@ export class GatewayBroker {
   /** The client no longer wants the job: when nobody else does, it ends as cancelled, and its engine is stopped. */
   async leave(follow: Follow): Promise<void> {
     if (!this.#remove(follow) || this.#follows.has(follow.id)) return
-    this.#recent.delete(follow.id)
+    if (!this.#recent.get(follow.id)?.background) this.#recent.delete(follow.id)
     await this.#cancel(follow.id, follow.lane)
   }
 
   /**
    * Follows a job that may have been submitted elsewhere, from frame `from` on, also after its end while it is kept. Nothing comes before
    * `resume` of the follow.
-   * @returns `undefined`: there is no such job, or none any more; `next`: number of the frame that is still to be written
+   * @returns `undefined`: there is no such job, or none any more
    * @throws BrokerError `broker_unavailable`
    */
-  async follow(id: JobId, from: number, sink: FrameSink): Promise<{ follow: Follow; dialect: DialectId; stream: boolean; next: number; ended: boolean } | undefined> {
+  async follow(id: JobId, from: number, sink: FrameSink): Promise<Found | undefined> {
     const { scripts, keys } = this.#options
     const follow = new Follow(id, undefined, sink, this, from)
     follow.pause()
     this.#follows.set(id, [...(this.#follows.get(id) ?? []), follow])
     try {
-      const [there, dialect, stream, next, ended] = (await inTime(scripts.follow([keys.job(id)], [this.id]))) as [0] | [1, DialectId, 0 | 1, number, 0 | 1]
+      const [there, dialect, stream, next, ended, lane] = (await inTime(scripts.follow([keys.job(id)], [this.id]))) as [0] | [1, DialectId, 0 | 1, number, 0 | 1, Lane]
       if (there === 1) {
         follow.known(next)
-        return { follow, dialect, stream: stream === 1, next, ended: ended === 1 }
+        return { follow, dialect, stream: stream === 1, next, ended: ended === 1, model: readLane(lane).model }
       }
     } catch (error) {
       this.#remove(follow)

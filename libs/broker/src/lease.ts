@@ -74,6 +74,8 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   #keptSize = 0
   /** Frames to be sent again before anything new. */
   #again: Frame[] = []
+  /** Frames under way that are also among those to be sent again: what is answered to them counts no more. */
+  #void: Frame[] | undefined
 
   constructor(facts: LeaseFacts, actions: LeaseActions) {
     this.job = facts.job
@@ -241,6 +243,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
 
   /** @internal for `Appender`: what was sent is stored. */
   stored(batch: Frame[]): void {
+    if (this.#isVoid(batch)) return
     const at = performance.now()
     for (const frame of batch) {
       const size = frame.text?.length ?? 0
@@ -270,7 +273,9 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   rewind(number: number): boolean {
     const kept = this.#kept.filter(({ first }) => first >= number)
     if (number > this.next || kept.length !== this.next - number) return false
-    this.#again = [...kept.map(({ frame }) => frame), ...this.#again]
+    const underWay = this.sending === this.#void ? [] : (this.sending ?? [])
+    this.#void = this.sending
+    this.#again = [...kept.map(({ frame }) => frame), ...underWay, ...this.#again]
     this.#kept = this.#kept.filter(({ first }) => first < number)
     this.#keptSize = this.#kept.reduce((sum, { size }) => sum + size, 0)
     this.next = number
@@ -281,6 +286,12 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
 
   /** @internal for `Appender`: another attempt has the job, it has ended, its log is full, or Redis has forgotten something. */
   refused(answer: string | number, batch: Frame[]): void {
+    const isVoid = this.#isVoid(batch)
+    // Redis has forgotten what came before these, and that is being sent already.
+    if (isVoid && (answer === 'behind' || answer === 'gone' || typeof answer === 'number')) {
+      if (this.pending) this.#actions.appender.push(this, 0)
+      return
+    }
     if (answer === 'full' && !this.#settled) {
       this.#text = ''
       return this.abort({ kind: 'failed', error: new BrokerError('answer_too_large', 'the answer has outgrown what is kept of one job') })
@@ -290,6 +301,12 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
     if (typeof answer === 'number' && this.rewind(answer)) return
     if (answer === 'ended') this.#actions.finish(this)
     this.lose(typeof answer === 'number' ? `frame ${this.next} was sent, ${answer} expected` : answer)
+  }
+
+  #isVoid(batch: Frame[]): boolean {
+    if (batch !== this.#void) return false
+    this.#void = undefined
+    return true
   }
 
   /** @internal The attempt is no longer this lease's. */

@@ -1,10 +1,10 @@
 -- A gateway that has not submitted a job follows it, also after its end.
 -- KEYS[1] job hash
 -- ARGV[1] follower
--- Returns {0} for a job that is not there, else {1, dialect, streamed 0|1, next frame, ended 0|1}
-local h = redis.call('HMGET', KEYS[1], 'dia', 'st', 'next', 'rec', 'fol')
+-- Returns {0} for a job that is not there, else {1, dialect, streamed 0|1, next frame, ended 0|1, lane}
+local h = redis.call('HMGET', KEYS[1], 'dia', 'st', 'next', 'rec', 'fol', 'lane')
 if not h[1] then return {0} end
 local known = false
 each_follower(h[5], function(gateway) known = known or gateway == ARGV[1] end)
 if not known and not h[4] then redis.call('HSET', KEYS[1], 'fol', h[5] .. ARGV[1] .. ' ') end
-return {1, h[1], tonumber(h[2]), tonumber(h[3] or '1'), h[4] and 1 or 0}
+return {1, h[1], tonumber(h[2]), tonumber(h[3] or '1'), h[4] and 1 or 0, h[6]}
