@@ -20,10 +20,10 @@ const TOKENS = 320
 /** What is asked at most is the half of a context. */
 const CONTEXT = 2048
 /**
- * Tokens that are read together are not computed as those that are made one by one. With half precision the difference decides between two words
- * that are nearly as likely once in some thousand tokens.
+ * Tokens that are read together are not computed as those that are made one by one, and a prompt that is remembered in part not as one that is not.
+ * With half precision the difference decides between two words that are nearly as likely once in some thousand tokens.
  */
-const EXACT = ['-ctk', 'f32', '-ctv', 'f32']
+const EXACT = ['-ctk', 'f32', '-ctv', 'f32', '--no-cache-prompt']
 /** How long a prompt must be so that its reading can be interrupted. */
 const LONG = 'the light of a small house by the sea and the long way home '.repeat(90)
 
@@ -65,7 +65,7 @@ export class RealSite {
     while (this.#nodes.length < 2) {
       const name = `n${(this.#made += 1)}`
       const link = await startFaultProxy(Number(new URL(this.#redis.url).port))
-      const server = await startLlamaServer({ model: join(this.#folder, 'm.gguf'), alias: 'm', ctx: CONTEXT, slots: 2, extraArgs: EXACT })
+      const server = await startLlamaServer({ model: join(this.#folder, 'm.gguf'), alias: 'm', ctx: CONTEXT, extraArgs: EXACT })
       const worker = await this.#installation.worker(name, [{ url: server.url, kind: 'llama-server' }], {
         env: { DROVER_REDIS_URL: `redis://127.0.0.1:${link.port}` },
         gateway: this.gateway,

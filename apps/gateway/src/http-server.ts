@@ -10,6 +10,8 @@ import { serve } from '@hono/node-server'
  */
 const IDLE_MS = 1_000
 const LOOK_MS = 25
+/** What is kept of one answer that its client does not read, bytes, about: the rest of it waits in Redis. Node's own 64 KB are much with thousands of clients. */
+const HELD_BYTES = 16 * 1024
 
 /** What is known of one open connection. */
 interface Connection {
@@ -44,7 +46,7 @@ export const listen = async ({ fetch, host, port }: ListenOptions): Promise<Http
   const connections = new Map<Socket, Connection>()
   let draining = false
   const server = await new Promise<Server>((resolve, reject) => {
-    const made = serve({ fetch, hostname: host, port, overrideGlobalObjects: false }, () => resolve(made)) as Server
+    const made = serve({ fetch, hostname: host, port, overrideGlobalObjects: false, serverOptions: { highWaterMark: HELD_BYTES } }, () => resolve(made)) as Server
     made.once('error', (error: NodeJS.ErrnoException) => {
       const reason = error.code === 'EADDRINUSE' ? 'something else listens there already' : error.message
       reject(new ExitError(`cannot listen on ${host}:${port}: ${reason}`, EXIT.refused))

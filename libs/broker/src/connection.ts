@@ -28,6 +28,8 @@ export const connect = async ({ sendTwice = 0, locate, ...address }: ConnectionS
     lazyConnect: true,
     maxRetriesPerRequest: null,
     // Redis restarts within tens of milliseconds: look again soon, then several times a second.
+    // A Redis that reads its log again says how long that may take, and is mostly done long before.
+    maxLoadingRetryTime: 250,
     retryStrategy: (times: number) => Math.min(25 * 2 ** Math.min(times - 1, 4), 300) * (0.75 + Math.random() / 2),
   }
   const remote = !address.url.startsWith('unix:')

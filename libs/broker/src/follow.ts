@@ -2,8 +2,8 @@ import { BrokerError, type Frame, type JobId } from '@drover/core'
 import type { Ahead, FrameSink, GatewayBroker } from './gateway.ts'
 import type { Lane } from './keys.ts'
 
-/** Log entries read at once: few at first, for a slow reader takes no more and the rest would be read in vain, then ever more. */
-const FIRST_ENTRIES = 4
+/** Log entries read at once: one at first, for a slow reader takes no more and the rest would be read in vain, then ever more. */
+const FIRST_ENTRIES = 1
 const MOST_ENTRIES = 64
 
 /**
