@@ -52,7 +52,7 @@ export class RealSite {
 
   static async open(): Promise<RealSite> {
     const folder = await mkdtemp(join(tmpdir(), 'drover-deaths-'))
-    await writeTinyModel({ path: join(folder, 'm.gguf'), layers: 8, embd: 512, heads: 8, ffn: 1024, context: CONTEXT, type: 'f32' })
+    await writeTinyModel({ path: join(folder, 'm.gguf'), layers: 4, embd: 512, heads: 8, ffn: 1024, context: CONTEXT, type: 'f32' })
     const redis = await startRedis({ tcp: true })
     const installation = new Installation(redis.url)
     const site = new RealSite(redis, installation, await installation.gateway(), folder)

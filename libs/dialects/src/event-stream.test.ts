@@ -63,3 +63,8 @@ test.each([
     for (let pushed = 0; pushed <= EVENT_CHARS + piece.length * 100_000; pushed += piece.length * 50_000) push()
   }).toThrow(expect.objectContaining({ code: 'engine_protocol' }))
 })
+
+test('a byte order mark before the stream is no part of its first event, wherever it is cut', () => {
+  for (const pieces of [['\uFEFFdata: 1\n\ndata: 2\n\n'], ['\uFEFF', 'data: 1\n\n', 'data: 2\n\n'], ['\uFEFFda', 'ta: 1\n\ndata: 2\n\n']])
+    expect(cut(new SseCutter(), pieces).map(({ data }) => data)).toEqual(['1', '2'])
+})

@@ -48,6 +48,9 @@ export class LineCutter implements EventCutter {
   }
 }
 
+/** One of these before the stream is no part of it. */
+const BYTE_ORDER_MARK = '\uFEFF'
+
 /**
  * Server-sent events: lines up to an empty one; `data:` lines are joined, comments and other fields skipped. An event whose
  * text is exactly one `data:` line passes as it came, any other one is written anew as that. `keepTypes`: an `event:` line before
@@ -59,6 +62,7 @@ export class SseCutter implements EventCutter {
   #plain = true
   #raw = ''
   #type = ''
+  #begun = false
   readonly #keepTypes: boolean
 
   constructor(keepTypes = false) {
@@ -72,7 +76,8 @@ export class SseCutter implements EventCutter {
     }
     const all = this.#rest + text
     this.#rest = ''
-    let from = 0
+    let from = this.#begun || !all.startsWith(BYTE_ORDER_MARK) ? 0 : 1
+    this.#begun = true
     for (let end = all.indexOf('\n'); end >= 0; end = all.indexOf('\n', from)) {
       this.#line(all.slice(from, end + 1), take)
       from = end + 1

@@ -7,11 +7,14 @@
 -- Returns {'begun', job id, envelope, attempt, next frame, ms to the deadline, body or '', counted starts,
 --      ErrorInfo of the last failed attempt or ''} | {'empty'}
 --      | {'gone', job id} | {'ended', job id}: BullMQ's job needs no attempt and is to be finished.
--- Repeated with the same token: the same answer.
+-- Repeated with the same token: the same answer, or {'empty'} once its lock is lost.
 local base, linger, token = ARGV[1], ARGV[2], ARGV[5]
 local job = redis.call('GET', KEYS[12])
 local data
-if job then data = redis.call('HGET', ARGV[3] .. job, 'data')
+if job then
+  -- Sent again, and late: somebody else may have it by now.
+  if redis.call('GET', ARGV[3] .. job .. ':lock') ~= token then return {'empty'} end
+  data = redis.call('HGET', ARGV[3] .. job, 'data')
 else
   local taken = bullmq_moveToActive(KEYS, { ARGV[3], ARGV[4], cmsgpack.pack({ token = token, lockDuration = tonumber(ARGV[6]) }) })
   if type(taken[1]) ~= 'table' then return {'empty'} end
