@@ -7,10 +7,10 @@ import { checkHistory, type Verdict } from './checker.ts'
 import { DIALECTS } from './formats.ts'
 import { openHistory, type Line, type Tell } from './history.ts'
 import { injector } from './inject.ts'
-import { startLoad } from './load.ts'
+import { startLoad, type OrderOf } from './load.ts'
 import { random } from './random.ts'
 import { openRecords } from './records.ts'
-import { scheduleOf, type FaultName } from './schedule.ts'
+import { inOrder, scheduleOf, type FaultName, type Timed } from './schedule.ts'
 import { MODELS, openSite, type Site } from './site.ts'
 
 export interface CampaignOptions {
@@ -25,18 +25,30 @@ export interface CampaignOptions {
   /** Where histories and logs go. */
   folder: string
   progress(text: string): void
+  /** Done instead of what the seed would choose. */
+  faults?: readonly Timed[] | undefined
+  /** What clients want; the usual mixture by default. */
+  order?: OrderOf | undefined
+  /** More settings of gateways and workers. */
+  env?: Record<string, string> | undefined
+  /** 4 by default. */
+  workers?: number | undefined
+  /** Asked every few seconds with a verdict on what has been told so far; true ends the campaign at once. */
+  enough?(soFar: Verdict): boolean
 }
 
 const WORKERS = 4
 const GATEWAYS = 2
 /** A site whose faults are lifted is as it was after this, ms. */
 const NOMINAL_MS = 20_000
+/** So often it is asked whether that is enough, ms. */
+const ASK_MS = 3_000
 
-/** All that a folder's histories say, in the order of time. */
+/** All that a folder's histories say, in the order of time. Of one that is still being written the last line may be half there: it is left. */
 export const readHistory = (folder: string): Line[] =>
   readdirSync(folder)
     .filter((name) => name.endsWith('.jsonl'))
-    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line) as Line))
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line) as Line))
     .toSorted((a, b) => a.t - b.t)
 
 /** What is not as it is when all is well. */
@@ -79,12 +91,16 @@ const settle = async (site: Site, tell: Tell): Promise<void> => {
 }
 
 /** One campaign from an empty site to a verdict on its history. */
-export const runCampaign = async ({ minutes, seed, only, dir, appendfsync, clients, folder, progress }: CampaignOptions): Promise<Verdict> => {
+export const runCampaign = async (options: CampaignOptions): Promise<Verdict> => {
+  const { minutes, seed, only, dir, appendfsync, clients, folder, progress, faults: chosen, order, env, workers = WORKERS, enough } = options
   mkdirSync(folder, { recursive: true })
   const history = openHistory(join(folder, 'site.jsonl'))
-  const schedule = scheduleOf({ seed, minutes, workers: WORKERS, gateways: GATEWAYS, only })
-  const site = await openSite({ workers: WORKERS, gateways: GATEWAYS, dir, appendfsync, folder, tell: history.tell })
+  const schedule = chosen ? inOrder(chosen) : scheduleOf({ seed, minutes, workers, gateways: GATEWAYS, only })
+  const site = await openSite({ workers, gateways: GATEWAYS, dir, appendfsync, env, folder, tell: history.tell })
+  const ending = new AbortController()
   let left: string[] = []
+  let clientsOver: Promise<void> | undefined
+  const found: Verdict[] = []
   try {
     const records = openRecords(site.redis, site.prefix, history.tell)
     let over = 0
@@ -93,32 +109,46 @@ export const runCampaign = async ({ minutes, seed, only, dir, appendfsync, clien
       records.hears(line)
       if (line.who === 'client' && (line.type === 'ok' || line.type === 'fail')) over += 1
     }
-    const load = startLoad({ urls: site.urls, places: clients, random: random(seed).fork('load'), tell })
-    const faults = injector(site, load, history.tell)
+    const load = startLoad({ urls: site.urls, places: clients, random: random(seed).fork('load'), tell, order })
+    const faults = injector(site, load, history.tell, ending.signal)
+    const until = (ms: number) => sleep(Math.max(0, ms - performance.now()), undefined, { signal: ending.signal }).catch(() => undefined)
     const began = performance.now()
     const ticker = setInterval(() => progress(`${Math.round((performance.now() - began) / 1000)} s: ${over} answers`), 10_000)
+    const asking = enough && setInterval(() => {
+      const soFar = checkHistory(readHistory(folder))
+      if (!enough(soFar)) return
+      found.push(soFar)
+      ending.abort()
+    }, ASK_MS)
     const doing: Promise<void>[] = []
     for (const appointment of schedule) {
-      await sleep(Math.max(0, began + appointment.at - performance.now()))
+      await until(began + appointment.at)
+      if (ending.signal.aborted) break
       doing.push(faults.do(appointment, began + minutes * 60_000))
     }
-    await sleep(Math.max(0, began + minutes * 60_000 - performance.now()))
+    await until(began + minutes * 60_000)
+    clearInterval(asking)
     await Promise.all(doing)
-    await faults.lift()
-    for (const { standing } of [...site.gateways, ...site.workers, ...site.workers.flatMap(({ engines }) => engines)]) await standing.up()
     clearInterval(ticker)
-    progress('all faults are lifted; the last clients end')
-    await load.end()
-    await settle(site, history.tell)
-    await probe(site, tell)
-    await settle(site, history.tell)
-    await records.settled(15_000)
+    if (found.length > 0) clientsOver = load.end()
+    else {
+      await faults.lift()
+      for (const { standing } of [...site.gateways, ...site.workers, ...site.workers.flatMap(({ engines }) => engines)]) await standing.up()
+      progress('all faults are lifted; the last clients end')
+      await load.end()
+      await settle(site, history.tell)
+      await probe(site, tell)
+      await settle(site, history.tell)
+      await records.settled(15_000)
+    }
     records.close()
     faults.close()
   } finally {
-    left = await site.close()
+    left = await site.close(found.length > 0 ? 'SIGKILL' : 'SIGTERM')
+    await clientsOver
   }
   for (const what of left) history.tell({ who: 'rest', type: 'wrong', what })
   await history.close()
-  return checkHistory(readHistory(folder))
+  // What came of the sudden end says nothing.
+  return found[0] ?? checkHistory(readHistory(folder))
 }

@@ -19,6 +19,9 @@ const ended = (t: number, outcome = 'completed', more: object = {}) => redis(t, 
 const fault = (t: number, over: number, name: string, parts: string[], id = 1, wide = false): Line[] =>
   (['begin', 'end'] as const).map((type) => ({ t: type === 'begin' ? t : over, who: 'fault', type, id, fault: name, parts, wide, detail: '' }) as Line)
 
+/** What a client is told whose job's starts are used up. */
+const LOST = 'the job was started 3 times and its node was lost each time'
+
 const rulesOf = (lines: readonly Line[]): Rule[] => [...new Set(checkHistory(lines.toSorted((a, b) => a.t - b.t)).violations.map(({ rule }) => rule))].toSorted()
 const half = expectedText(KEY, 3)
 
@@ -52,17 +55,29 @@ test.for<[what: string, rules: Rule[], lines: Line[]]>([
   ['a token missing before the client left', ['S3'], [invoke(0), head(5), info(50, 'left', expectedText(KEY, 3, 1)), ended(60, 'cancelled')]],
   ['a log with a hole', ['S3'], [invoke(0), head(5), ok(50), ended(60, 'completed', { log: [{ first: 1, count: 1, lease: 'x', ends: 0 }, { first: 3, count: 1, lease: 'x', ends: 1 }] })]],
   ['an attempt that writes behind a later one', ['S4'], [invoke(0), head(5), ok(50), ended(60, 'completed', { log: ['x', 'y', 'x'].map((lease, i) => ({ first: i + 1, count: 1, lease, ends: 0 })) })]],
+  ['a record that an attempt wrote after the next one had begun', ['S4'], [invoke(0), head(5), ok(50), ended(60, 'completed', { attempts: 2 })]],
   ['a good end that comes too early', ['S5'], [invoke(0), head(5), ok(50, half), ended(60)]],
   ['a good end behind an error', ['S5'], [invoke(0), head(5), fail(50, half, { both: true }), ended(60, 'failed')]],
   ['an end without a word', ['S5'], [invoke(0), head(5), info(50, 'cut', half), ended(60, 'failed')]],
   ['what is not of the dialect', ['S5'], [invoke(0), head(5), info(50, 'form', half), ended(60, 'failed')]],
   ['no end within a minute', ['L1'], [invoke(0), head(5), info(60_000, 'time-out', half), ended(60_100, 'cancelled')]],
+  ['an end that is told long after the deadline', ['L1'], [invoke(0, KEY, { deadlineMs: 5_000 }), head(5), fail(8_100, half), ended(8_050, 'expired')]],
+  ['no end long after the deadline', ['L1'], [invoke(0, KEY, { deadlineMs: 5_000 }), head(5), info(11_000, 'time-out', half), ended(11_100, 'cancelled')]],
+  ['a job given up as lost three times that was lost once', ['L2'], [invoke(0), head(5), start(10, 'n0.ollama', 1), ...fault(20, 30, 'F1', ['n0']), fail(12_000, half, { error: LOST }), ended(12_010, 'failed')]],
   ['a poison that is started a fourth time', ['F18'], [invoke(0, KEY, { poison: true }), head(5), ...[1, 2, 3, 4].map((n) => start(n * 10, `n${n}.ollama`, 1)), fail(90, ''), ended(95, 'failed')]],
   ['an engine that begins what nobody waits for any more', ['L3'], [invoke(0), head(5), info(50, 'left'), start(3_000, 'n0.ollama', 1), end(3_010, 'n0.ollama', 1), ended(60, 'cancelled')]],
   ['something left when all is over', ['L4'], [{ t: 0, who: 'rest', type: 'wrong', what: 'a lane has 1 waiting' }]],
   ['a probe that fails', ['L4'], [invoke(0, 'probe-1'), info(50, 'connection', '', 'probe-1')]],
 ])('%s is found', ([, rules, lines]) => {
   expect(rulesOf(lines)).toEqual(rules)
+})
+
+test('an end in time, by the last attempt, after as many losses as it says, is what was promised', () => {
+  expect(rulesOf([invoke(0, KEY, { deadlineMs: 5_000 }), head(5), fail(7_900, half), ended(7_950, 'expired')])).toEqual([])
+  expect(rulesOf([invoke(0), head(5), ok(50), redis(60, 'ended', { record: record('completed', 2), attempts: 2 })])).toEqual([])
+  const given = [invoke(0), head(5), fail(12_000, half, { error: LOST }), ended(12_010, 'failed')]
+  expect(rulesOf([...given, ...[100, 3_600, 7_000].flatMap((t, i) => fault(t, t + 200, 'F1', [`n${i}`], i + 1))])).toEqual([])
+  expect(rulesOf([...given, ...fault(100, 2_600, 'F17', [])])).toEqual([])
 })
 
 test('what is unknown to a client is judged by its record alone', () => {

@@ -58,8 +58,10 @@ export interface Verdict {
   violations: Violation[]
 }
 
-/** Bounds of what is promised, ms. */
-export const BOUNDS = { recovery: 5_000, stop: 2_000 } as const
+/** Bounds of what is promised, ms. `deadline`: how long after it a client is told. */
+export const BOUNDS = { recovery: 5_000, stop: 2_000, deadline: 3_000 } as const
+/** What a client is told whose job was started as often as it may be, and always lost with its node. */
+const LOST_EACH_TIME = /was started (\d+) times and its node was lost each time/
 /** Fewer samples say nothing of the hundredth: of those the tenth is judged, and of too few nothing. */
 const SAMPLES = { hundredth: 100, tenth: 20 }
 
@@ -203,7 +205,9 @@ const ofRecord = (key: string, job: Job, lines: readonly Timed<RecordLine>[], re
     const gap = log.findIndex(({ first }, i) => i > 0 && first !== (log[i - 1]?.first ?? 0) + (log[i - 1]?.count ?? 0))
     if (gap > 0) say('S3', `its log has entry ${log[gap]?.first} behind entry ${log[gap - 1]?.first} of ${log[gap - 1]?.count} frames`)
   }
-  const outcome = texts[0] === undefined ? undefined : (JSON.parse(texts[0]) as { outcome: string }).outcome
+  const { outcome, attempt }: { outcome?: string; attempt?: number } = texts[0] === undefined ? {} : (JSON.parse(texts[0]) as { outcome: string; attempt: number })
+  const attempts = Math.max(0, ...seen.map((line) => line.attempts ?? 0))
+  if (attempt !== undefined && attempt < attempts) say('S4', `attempt ${attempt} wrote its record, although attempt ${attempts} had begun`)
   const last = lines.at(-1)
   const forgets = redisKills.some((fault) => overlaps(fault, job.invoke.t - 3_000, last?.t ?? Infinity))
   if (last?.state === 'live') say('S1', `it was accepted, and ${((last.t - (end?.t ?? last.t)) / 1000).toFixed(1)} s after its client's end it has none in Redis`)
@@ -215,6 +219,26 @@ const ofRecord = (key: string, job: Job, lines: readonly Timed<RecordLine>[], re
   // A gateway that gives a job up says why; this one was taken for dead.
   if (end?.type === 'fail' && outcome === 'cancelled' && /cancel/.test(end.error)) say('S1', 'it was cancelled although its client stayed')
   return end?.type === 'fail' && outcome === 'completed' ? 'told less' : undefined
+}
+
+/** L1 of one job: its client hears of its end in time. */
+const ofTime = (key: string, { t, deadlineMs = Infinity }: Of<'invoke'>, end: End, violations: Violation[]): void => {
+  const say = (what: string) => void violations.push({ rule: 'L1', key, what })
+  const late = end.t - t - deadlineMs
+  if (late > BOUNDS.deadline && end.type !== 'info') say(`its client was told its end ${(late / 1000).toFixed(1)} s after its deadline`)
+  if (end.type !== 'info' || end.why !== 'time-out') return
+  say(deadlineMs === Infinity ? 'it had no end within a minute' : `${(late / 1000).toFixed(1)} s after its deadline it had no end`)
+}
+
+/**
+ * L2 of one job: nobody gives it up as lost so often when that was not done to it. Whatever happened to anything in its life counts, for where
+ * it was without an engine's knowing is not in the history; deleted locks (F17) lose it more than once.
+ */
+const ofStarts = (key: string, job: Job, end: End, faults: readonly Fault[], violations: Violation[]): void => {
+  const starts = end.type === 'fail' ? Number(LOST_EACH_TIME.exec(end.error)?.[1] ?? 0) : 0
+  if (starts === 0) return
+  const met = faults.filter((fault) => overlaps(fault, job.invoke.t - BOUNDS.recovery, end.t))
+  if (met.length < starts && !met.some(({ fault }) => fault === 'F17')) violations.push({ rule: 'L2', key, what: `it was given up as lost with its node ${starts} times, and nothing was done to any part but ${met.length} times` })
 }
 
 /** S3 and S5 of one job, from what its client read. */
@@ -270,7 +294,8 @@ export const checkHistory = (lines: readonly Line[]): Verdict => {
     else if (end.why === 'refused') totals.refused += 1
     else count(unknown, end.why)
     if (key.startsWith('probe-') && end.type !== 'ok') violations.push({ rule: 'L4', key, what: `after all faults: ${end.type === 'fail' ? end.error : end.why}` })
-    if (end.type === 'info' && end.why === 'time-out') violations.push({ rule: 'L1', key, what: 'it had no end within a minute' })
+    ofTime(key, invoke, end, violations)
+    ofStarts(key, job, end, faults, violations)
     if (invoke.poison && runs.length > 3) violations.push({ rule: 'F18', key, what: `it was started ${runs.length} times` })
     if (end.type === 'info' && end.why === 'left') {
       const near = faults.some((fault) => overlaps(fault, end.t - 6_000, end.t + 3_000) && (fault.parts.length === 0 || fault.wide || fault.parts.some((part) => part === `g${invoke.gateway}` || runs.some(({ engine }) => engine === part || engine.split('.')[0] === part))))

@@ -20,6 +20,8 @@ export interface Order {
   leaves?: { afterMs: number } | { afterTokens: number } | undefined
   /** It waits so long after each piece that it has read, ms. */
   slowMs?: number | undefined
+  /** Its job must be over by then, ms: what the gateways have as time-out, where that is short. */
+  deadlineMs?: number
   poison?: true
 }
 
@@ -28,6 +30,8 @@ export type Came = 'over' | 'again'
 
 /** After this a client gives up: nobody knows then what became of its job. ms */
 export const PATIENCE_MS = 60_000
+/** So long after its deadline, too. ms */
+const PAST_DEADLINE_MS = 6_000
 
 const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: null, keepAliveTimeout: 5_000 })
 
@@ -42,9 +46,9 @@ const lengthOf = (key: string, tokens: number): number => {
 
 /** Asks once, and tells the history what came of it. Never rejects. */
 export const ask = async (urls: readonly string[], gateway: number, order: Order, tell: Tell): Promise<Came> => {
-  const { key, dialect, model, stream, sampling, tokens, limit, script = {}, leaves, slowMs } = order
+  const { key, dialect, model, stream, sampling, tokens, limit, script = {}, leaves, slowMs, deadlineMs } = order
   const expected = Math.min(tokens, limit ?? Infinity)
-  tell({ who: 'client', type: 'invoke', key, gateway, model, dialect, stream, tokens: expected, sampling, ...(order.poison && { poison: true as const }), ...(slowMs !== undefined && { slow: true as const }) })
+  tell({ who: 'client', type: 'invoke', key, gateway, model, dialect, stream, tokens: expected, sampling, ...(order.poison && { poison: true as const }), ...(slowMs !== undefined && { slow: true as const }), ...(deadlineMs !== undefined && { deadlineMs }) })
   const marker = Object.entries({ tokens, ...script }).map(([name, value]) => `${name}=${value}`).join(' ')
   const body = bodyOf(dialect, { model, prompt: `job=${key} ${marker}`, stream, sampling, limit })
   const abort = new AbortController()
@@ -53,7 +57,7 @@ export const ask = async (urls: readonly string[], gateway: number, order: Order
     why ??= reason
     abort.abort()
   }
-  const timers = [setTimeout(give, PATIENCE_MS, 'time-out')]
+  const timers = [setTimeout(give, deadlineMs === undefined ? PATIENCE_MS : deadlineMs + PAST_DEADLINE_MS, 'time-out')]
   if (leaves && 'afterMs' in leaves) timers.push(setTimeout(give, leaves.afterMs, 'left'))
   const leaveAt = leaves && 'afterTokens' in leaves ? lengthOf(key, leaves.afterTokens) : Infinity
 

@@ -21,6 +21,8 @@ export type ClientLine =
       poison?: true
       /** Its client reads slowly. */
       slow?: true
+      /** Its job must be over by then, ms: what its gateway has as time-out. */
+      deadlineMs?: number
     }
   | { who: 'client'; type: 'head'; key: string; status: number; job?: string; node?: string }
   /** The answer came to its good end. `gapMs`: the longest silence within it; `gapEnd`: when that ended, 0 without one. */

@@ -1,4 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { readdirSync, statSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { EngineAdmin } from '../engine/admin.ts'
 import type { FaultProxy, LinkFault } from './fault-proxy.ts'
@@ -10,8 +12,11 @@ import { skewedClock, type Site, type Standing } from './site.ts'
 /** A part that has been up for so long has work again, ms. */
 const WELL_MS = 1_000
 
+/** Resolves after `ms`, or when the campaign is given up. */
+type Sleep = (ms: number) => Promise<unknown>
+
 /** What is wrong with each link now: faults overlap, and one that is lifted leaves the others. */
-const layered = () => {
+const layered = (sleep: Sleep) => {
   const layers = new Map<FaultProxy, Set<LinkFault>>()
   return async (link: FaultProxy, fault: LinkFault, ms: number): Promise<void> => {
     const set = layers.get(link) ?? new Set()
@@ -31,23 +36,30 @@ const of = <T>(list: readonly T[], i: number): T => {
   return item
 }
 
-const frozen = async (standing: { pid: number | undefined; signal(name: NodeJS.Signals): void }, ms: number) => {
-  standing.signal('SIGSTOP')
-  await sleep(ms)
-  standing.signal('SIGCONT')
+/** The file to which a Redis appends; before Redis 7 it is the only one of its kind. */
+const appendedTo = (dir: string): string => {
+  const names = readdirSync(dir, { recursive: true, encoding: 'utf8' }).filter((name) => /\.incr\.aof$|(^|\/)appendonly\.aof$/.test(name))
+  const [last] = names.toSorted((a, b) => statSync(join(dir, b)).mtimeMs - statSync(join(dir, a)).mtimeMs)
+  if (last === undefined) throw new Error(`no append-only file in ${dir}`)
+  return join(dir, last)
 }
 
-const ruled = async (engine: { admin: EngineAdmin | undefined }, script: Record<string, number | string>, ms: number) => {
-  await engine.admin?.set(script)
-  await sleep(ms)
-  await engine.admin?.set(undefined)
-}
-
-/** Does what the schedule says, and tells the history when each fault began and when it was lifted. */
-export const injector = (site: Site, load: Load, tell: Tell) => {
+/** Does what the schedule says, and tells the history when each fault began and when it was lifted; `ending`: then everything is cut short. */
+export const injector = (site: Site, load: Load, tell: Tell, ending: AbortSignal) => {
+  const sleep: Sleep = (ms) => setTimeout(ms, undefined, { signal: ending }).catch(() => undefined)
+  const frozen = async (standing: { signal(name: NodeJS.Signals): void }, ms: number) => {
+    standing.signal('SIGSTOP')
+    await sleep(ms)
+    standing.signal('SIGCONT')
+  }
+  const ruled = async (engine: { admin: EngineAdmin | undefined }, script: Record<string, number | string>, ms: number) => {
+    await engine.admin?.set(script)
+    await sleep(ms)
+    await engine.admin?.set(undefined)
+  }
   const redis = new Redis({ ...site.redis.connection, retryStrategy: () => 100, maxRetriesPerRequest: 3 })
   redis.on('error', () => undefined) // it is killed again and again
-  const over = layered()
+  const over = layered(sleep)
   const { workers, gateways } = site
   const engineOf = (worker: number, name: EngineName) => of(of(workers, worker).engines, ENGINES.indexOf(name))
   const partOf = ({ part, which }: { part: 'worker' | 'gateway'; which: number }) => of<(typeof workers)[number] | (typeof gateways)[number]>(part === 'worker' ? workers : gateways, which)
@@ -74,10 +86,16 @@ export const injector = (site: Site, load: Load, tell: Tell) => {
       }
       case 'F5':
         return {
-          parts: [], wide: true, detail: `down for ${it.downMs} ms and its start`,
+          parts: [], wide: true, detail: `down for ${it.downMs} ms and its start${it.forgetsMs === undefined ? '' : `, without its last ${it.forgetsMs} ms`}`,
           // One at a time: two at once would start two on one port.
           run: () => (restarting = restarting.then(async () => {
+            const { forgetsMs = 0 } = it
+            const file = forgetsMs > 0 ? appendedTo(site.redis.dir) : ''
+            const kept = file === '' ? 0 : statSync(file).size
+            await sleep(forgetsMs)
             await site.redis.kill()
+            // What is behind that point had not reached the disk.
+            if (file !== '') truncateSync(file, kept)
             await sleep(it.downMs)
             await site.redis.restart()
           })),
@@ -190,7 +208,7 @@ export const injector = (site: Site, load: Load, tell: Tell) => {
     async do(it: Appointment, until: number): Promise<void> {
       const { parts, wide = false, detail = '', run } = deedOf(it)
       while (!mayAil(parts)) {
-        if (performance.now() > until) return
+        if (performance.now() > until || ending.aborted) return
         await sleep(50)
       }
       for (const part of parts) ailing.add(part)

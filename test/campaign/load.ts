@@ -49,10 +49,15 @@ export interface LoadOptions {
   places: number
   random: Random
   tell: Tell
+  /** What the next client of a place wants; by default the mixture of `orderOf`. */
+  order?: OrderOf | undefined
 }
 
+/** Chooses what a client wants; the key is its job's. */
+export type OrderOf = (r: Random, key: string) => Order
+
 /** Clients of many kinds, who try another gateway when one does not let them in. */
-export const startLoad = ({ urls, places, random, tell }: LoadOptions): Load => {
+export const startLoad = ({ urls, places, random, tell, order: wanted = orderOf }: LoadOptions): Load => {
   const ending = new AbortController()
   const extra = new Set<Promise<void>>()
   /** One client: tries again, as another job, for as long as nothing is accepted. */
@@ -66,7 +71,7 @@ export const startLoad = ({ urls, places, random, tell }: LoadOptions): Load => 
   const place = async (name: string): Promise<void> => {
     const r = random.fork(name)
     for (let n = 0; !ending.signal.aborted; n += 1) {
-      await serve(orderOf(r, `${name}-${n}`), r.int(0, urls.length - 1))
+      await serve(wanted(r, `${name}-${n}`), r.int(0, urls.length - 1))
       await sleep(r.int(0, 30))
     }
   }

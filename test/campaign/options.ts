@@ -11,6 +11,8 @@ export interface FaultsOptions {
   clients: number
   /** Where histories, logs and the verdict go. */
   folder: string | undefined
+  /** Not a campaign: the checker is checked, with mutations whose names begin so (all: ''). */
+  mutate: string | undefined
 }
 
 export const USAGE = `npm run faults -- [--minutes M] [--seed N] [--only NAMES] [--appendfsync always] [--clients N] [--against DIR] [--folder DIR]
@@ -24,7 +26,12 @@ offline checker decides from the history whether the promises were kept. The exi
   --appendfsync   of Redis: everysec (default) or always
   --clients N     clients at once, 40 by default
   --against DIR   the gateway and worker of another checkout
-  --folder DIR    where the history goes, .drover/faults/<time> by default`
+  --folder DIR    where the history goes, .drover/faults/<time> by default
+
+npm run faults -- --mutate [NAME] [--seed N] [--against DIR] [--folder DIR]
+
+Takes away one check of the scripts at a time (of those whose names begin with NAME), in a copy of the checkout, and does a short
+campaign on each copy. The exit code is 1 when the checker has not found one, or has found something where nothing was missing.`
 
 const number = (text: string | undefined, name: string, from: number, to: number): number | undefined => {
   if (text === undefined) return undefined
@@ -36,8 +43,13 @@ const number = (text: string | undefined, name: string, from: number, to: number
 /** @throws Error with the reason, for a command line that is not one */
 export const readOptions = (args: string[]): FaultsOptions | 'help' => {
   const text = { type: 'string' } as const
-  const { values } = parseArgs({ args, options: { minutes: text, seed: text, only: text, appendfsync: text, clients: text, against: text, folder: text, help: { type: 'boolean' } } })
+  const flag = { type: 'boolean' } as const
+  const options = { minutes: text, seed: text, only: text, appendfsync: text, clients: text, against: text, folder: text, mutate: flag, help: flag }
+  const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
   if (values.help) return 'help'
+  if (positionals.length > (values.mutate ? 1 : 0)) throw new Error(`"${positionals.join(' ')}" belongs to nothing`)
+  const idle = (['minutes', 'only', 'appendfsync', 'clients'] as const).filter((name) => values.mutate && values[name] !== undefined)
+  if (idle.length > 0) throw new Error(`--mutate chooses its own --${idle.join(', --')}`)
   const only = values.only?.split(',').map((name) => {
     const known = FAULT_NAMES.find((each) => each === name.trim())
     if (!known) throw new Error(`--only knows ${FAULT_NAMES.join(', ')}, not "${name}"`)
@@ -53,5 +65,6 @@ export const readOptions = (args: string[]): FaultsOptions | 'help' => {
     appendfsync,
     clients: Math.floor(number(values.clients, 'clients', 1, 500) ?? 40),
     folder: values.folder === undefined ? undefined : resolve(values.folder),
+    mutate: values.mutate ? (positionals[0] ?? '') : undefined,
   }
 }

@@ -37,7 +37,8 @@ export type Deed =
   | { fault: 'F2'; worker: number; ms: number }
   | { fault: 'F3'; part: 'worker' | 'gateway'; which: number; ms: number }
   | { fault: 'F4'; gateway: number }
-  | { fault: 'F5'; downMs: number }
+  /** `forgetsMs`: what was written in so many ms before is not there any more, as after a power failure. */
+  | { fault: 'F5'; downMs: number; forgetsMs?: number }
   | { fault: 'F6'; how: 'slow'; part: 'worker' | 'gateway'; which: number; delay: number; ms: number }
   | { fault: 'F6'; how: 'reset' | 'half-open'; part: 'worker' | 'gateway'; which: number; ms: number }
   | { fault: 'F6'; how: 'pause'; ms: number }
@@ -59,7 +60,8 @@ export const ENGINES = ['ollama', 'llama'] as const
 export type EngineName = (typeof ENGINES)[number]
 
 /** A deed and when it is done, ms from the campaign's begin. */
-export type Appointment = { id: number; at: number } & Deed
+export type Timed = { at: number } & Deed
+export type Appointment = { id: number } & Timed
 
 export interface ScheduleOptions {
   seed: number
@@ -112,6 +114,8 @@ const deed = (fault: FaultName, r: Random, { workers, gateways }: ScheduleOption
   }
 }
 
+export const inOrder = (list: readonly Timed[]): Appointment[] => list.toSorted((a, b) => a.at - b.at).map((each, i) => ({ id: i + 1, ...each }))
+
 /**
  * All faults of a campaign in their order: a pure function of its options. Each fault has its share of every minute, and what is due
  * less than once in the whole time is due once. They do overlap, as they do in life; the last 8 s are left to what is under way.
@@ -120,7 +124,7 @@ export const scheduleOf = (options: ScheduleOptions): Appointment[] => {
   const { seed, minutes, only = FAULT_NAMES } = options
   const source = random(seed)
   const end = Math.max(5_000, minutes * 60_000 - 8_000)
-  const list: ({ at: number } & Deed)[] = []
+  const list: Timed[] = []
   for (const fault of FAULT_NAMES) {
     const r = source.fork(fault)
     const { perMinute } = FAULTS[fault]
@@ -132,5 +136,5 @@ export const scheduleOf = (options: ScheduleOptions): Appointment[] => {
       if (made) list.push({ at: Math.round(2_000 + ((i + r.next()) * (end - 2_000)) / count), ...made })
     }
   }
-  return list.toSorted((a, b) => a.at - b.at).map((each, i) => ({ id: i + 1, ...each }))
+  return inOrder(list)
 }

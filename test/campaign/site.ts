@@ -22,6 +22,8 @@ export interface SiteOptions {
   /** The checkout whose gateway and worker run. */
   dir?: string | undefined
   appendfsync: 'everysec' | 'always'
+  /** More settings of gateways and workers; they win over those set here. */
+  env?: Record<string, string> | undefined
   /** Where the histories and the logs of all parts go. */
   folder: string
   tell: Tell
@@ -121,7 +123,7 @@ const isPart = ({ name }: { name: string }): boolean => !name.includes('.')
 export type Site = Awaited<ReturnType<typeof openSite>>
 
 /** Redis, gateways, workers and engines as processes, and a fault proxy on every way between two of them. */
-export const openSite = async ({ workers: workerCount, gateways: gatewayCount, dir, appendfsync, folder, tell }: SiteOptions) => {
+export const openSite = async ({ workers: workerCount, gateways: gatewayCount, dir, appendfsync, env: further = {}, folder, tell }: SiteOptions) => {
   mkdirSync(join(folder, 'logs'), { recursive: true })
   const closing = new AbortController()
   const redis: RedisServer = await startRedis({ tcp: true, args: ['--appendfsync', appendfsync] })
@@ -131,6 +133,7 @@ export const openSite = async ({ workers: workerCount, gateways: gatewayCount, d
     DROVER_FIRST_TOKEN: '3s',
     DROVER_LOAD_TIME: '10s',
     DROVER_TOKEN_GAP: '3s',
+    ...further,
   }, undefined, { ...(dir !== undefined && { dir }), onOutput: (name, text) => appendFileSync(join(folder, 'logs', `${name}.log`), text) })
   const proxies: FaultProxy[] = []
   const proxy = async (port = 0) => {
@@ -190,18 +193,19 @@ export const openSite = async ({ workers: workerCount, gateways: gatewayCount, d
     return { name, link, engines, standing }
   }
 
-  const close = async (): Promise<string[]> => {
+  /** Ends everything. SIGTERM: as it likes to, and answers with what did not end well. */
+  const close = async (how: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<string[]> => {
     const wrong: string[] = []
     closing.abort()
     const lives = await Promise.all(kept.map(async ({ standing, end }) => ({ name: standing.name, life: await end() })))
     for (const { name, life } of lives.filter(isPart)) {
       if (!life) continue
       life.signal('SIGCONT')
-      life.signal('SIGTERM')
+      life.signal(how)
       const timer = setTimeout(() => life.signal('SIGKILL'), 20_000)
       const code = await life.exited
       clearTimeout(timer)
-      if (code !== 0) wrong.push(`${name} ended with ${code} when it was told to stop`)
+      if (code !== 0 && how === 'SIGTERM') wrong.push(`${name} ended with ${code} when it was told to stop`)
     }
     await installation.stop()
     for (const { life } of lives.filter((each) => !isPart(each))) {

@@ -23,9 +23,7 @@ const CONTEXT = 2048
  * Tokens that are read together are not computed as those that are made one by one, and a prompt that is remembered in part not as one that is not.
  * With half precision the difference decides between two words that are nearly as likely once in some thousand tokens.
  */
-const EXACT = ['-ctk', 'f32', '-ctv', 'f32', '--no-cache-prompt']
-/** How long a prompt must be so that its reading can be interrupted. */
-const LONG = 'the light of a small house by the sea and the long way home '.repeat(90)
+const EXACT = ['-ctk', 'f32', '-ctv', 'f32', '-fa', 'off', '--no-cache-prompt']
 
 interface Node {
   name: string
@@ -91,6 +89,11 @@ export class RealSite {
       return found !== undefined
     })
     return found!
+  }
+
+  /** To the engines of both nodes. */
+  engines(signal: NodeJS.Signals): void {
+    for (const { server } of this.#nodes) server.signal(signal)
   }
 
   node(name: string): Node {
@@ -223,13 +226,12 @@ export const ASKED: readonly DialectName[] = ['ollama.chat', 'ollama.generate', 
 /** Asks, lets the node die in the middle of its answer (before its first word for `restart`), and waits for what comes of it. */
 export const tell = async (site: RealSite, dialect: DialectName, death: Death, wanted: Wanted, place: number): Promise<Story> => {
   const { url } = site.gateway
-  const prompt = wanted === 'restart' ? `${place} ${LONG}` : `Tell of number ${place}.`
-  const body = bodyOf(dialect, prompt, wanted)
+  const body = bodyOf(dialect, `Tell of number ${place}.`, wanted)
   const undisturbed = await reading(url, dialect, body).told
-  // What was read of the prompt is remembered by whoever answered, and would be no work for it.
-  const again = wanted === 'restart' ? bodyOf(dialect, `${place + 1000} ${LONG}`, wanted) : body
   const before = { continue: await resumed(url, 'continue'), replay: await resumed(url, 'replay'), restart: await resumed(url, 'restart') }
-  const asking = reading(url, dialect, again)
+  // An engine that stands still says nothing before its node dies.
+  if (wanted === 'restart') site.engines('SIGSTOP')
+  const asking = reading(url, dialect, body)
   let node: Node
   if (wanted === 'restart') node = await site.busy()
   else {
@@ -237,8 +239,9 @@ export const tell = async (site: RealSite, dialect: DialectName, death: Death, w
     node = site.node(String((await asking.head)['x-drover-node']))
   }
   const successor = site.other(node)
-  const count = await metric(successor.server, 'tokens_predicted_total')
+  const count = wanted === 'restart' ? NaN : await metric(successor.server, 'tokens_predicted_total')
   const heal = await site.kill(node, death)
+  if (wanted === 'restart') site.engines('SIGCONT')
   const read = await asking.told
   await until('the engine has counted', async () => (await metric(successor.server, 'requests_processing')) === 0)
   const made = (await metric(successor.server, 'tokens_predicted_total')) - count
@@ -249,7 +252,7 @@ export const tell = async (site: RealSite, dialect: DialectName, death: Death, w
     replay: (await resumed(url, 'replay')) - before.replay,
     restart: (await resumed(url, 'restart')) - before.restart,
   }
-  return { dialect, death, wanted, read, undisturbed: wanted === 'restart' ? await reading(url, dialect, again).told : undisturbed, rungs, made, whole: TOKENS, gapMs: read.gapMs }
+  return { dialect, death, wanted, read, undisturbed, rungs, made, whole: TOKENS, gapMs: read.gapMs }
 }
 
 const difference = (text: string, wanted: string): string => {
