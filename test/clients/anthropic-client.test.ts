@@ -21,7 +21,8 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
   // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
   const cases = [...NAMES.map((name) => ({ name, model: name as string })), ...NAMES.map((name) => ({ name, model: `${name}-late` })), ...FAULTS]
   const byModel = new Map(await Promise.all(cases.map(({ name, model }) => start(name, model))))
-  const gateway = await house.gateway({ DROVER_GRACE: '100ms', DROVER_KEEP_ALIVE: '100ms' })
+  // A broken answer would go on, and no client would see how it breaks.
+  const gateway = await house.gateway({ DROVER_GRACE: '100ms', DROVER_KEEP_ALIVE: '100ms', DROVER_RESUME: 'false' })
   await house.worker('n1', [...byModel.values()].map(({ url }) => url), { gateway })
   const engine = (model: string) => {
     const found = byModel.get(model)

@@ -20,7 +20,8 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
   const inserting = await engines({ kind: 'llama-server', models: [{ name: INSERTING, capabilities: ['completion', 'insert'] }] })
   // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
   const faulty = new Map(await Promise.all(FAULTS.map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
-  const gateway = await house.gateway()
+  // A broken answer would go on, and no client would see how it breaks.
+  const gateway = await house.gateway({ DROVER_RESUME: 'false' })
   await house.worker('n1', [...Object.values(started), inserting, ...faulty.values()].map(({ url }) => url), { gateway })
   return { url: gateway.url, engines: started, faulty, openai: client(gateway.url) }
 })

@@ -14,7 +14,8 @@ const test = withCanned
     }
     // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
     const faulty = new Map(await Promise.all(FAULTS.map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
-    const gateway = await house.gateway()
+    // A broken answer would go on, and no client would see how it breaks.
+    const gateway = await house.gateway({ DROVER_RESUME: 'false' })
     await house.worker('n1', [...Object.values(started), ...faulty.values(), ...Object.values(canned)].map(({ url }) => url), { gateway })
     // The client wants a key; none is asked for here.
     return { url: gateway.url, engines: started, faulty, openai: new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'unused' }) }

@@ -22,7 +22,8 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
   }
   // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
   const faulty = new Map(await Promise.all([...FAULTS, ...WHOLE].map(async ({ kind, model }) => [model, await engines({ kind, models: [model] })] as const)))
-  const gateway = await house.gateway()
+  // A broken answer would go on, and no client would see how it breaks.
+  const gateway = await house.gateway({ DROVER_RESUME: 'false' })
   await house.worker('n1', [...Object.values(started), ...faulty.values()].map(({ url }) => url), { gateway })
   const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: 'unused', maxRetries: 0 })
   return { url: gateway.url, engines: started, faulty, responses: openai.responses }
