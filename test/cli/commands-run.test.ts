@@ -7,7 +7,8 @@ import { command, done, onTerminal, skipsWithoutTerminal } from './commands-setu
 const test = base
   .extend('engine', { scope: 'file' }, ({ engines }) => engines({ models: ['tiny:latest'], slots: 4 }))
   .extend('env', { scope: 'file' }, async ({ house, engine }) => {
-    const gateway = await house.gateway()
+    // A broken answer would go on, and nobody would see how it breaks.
+    const gateway = await house.gateway({ DROVER_RESUME: 'false' })
     await house.worker('here', [{ url: engine.url, slots: 4 }], { gateway })
     return { DROVER_URL: gateway.url }
   })
