@@ -53,13 +53,15 @@ test('the jobs of a worker that was killed run elsewhere, and their clients do n
 test('a worker that is told to stop takes nothing new and lets its jobs end', async () => {
   const { gateway, node } = await site()
   const first = await node('first')
-  const streams = ['a', 'b'].map((key) => ask(gateway.url, 'ollama.chat', { key, script: { tokens: 240, rate: 40 } }))
+  const streams = ['a', 'b'].map((key) => ask(gateway.url, 'ollama.chat', { key, script: { tokens: 240, rate: 400, stall_at: 10 } }))
   await Promise.all(streams.map((stream) => stream.tokens(3)))
   const second = await node('second')
   first.worker.signal('SIGTERM')
   await until('the node says so', async () => (await statusOf(gateway.url)).nodes.some(({ id, draining }) => id === 'first' && draining))
   const late = await ask(gateway.url, 'ollama.chat', { key: 'late', script: { tokens: 5 } }).told
   expect(late.headers['x-drover-node']).toBe('second')
+  // Not before: however long the second node took to come, they were under way when the first was told.
+  await first.engine.admin.release()
   for (const stream of streams) expect(await stream.told).toMatchObject({ ended: true, verdict: { ok: true, count: 240 } })
   expect(await first.worker.exited).toBe(0)
   expect((await second.engine.admin.stats()).requests).toBe(1)
