@@ -24,7 +24,7 @@ try {
     const what = fault(story)
     if (what !== '') wrong.push(what)
     const { dialect, wanted, gapMs, made } = story
-    console.log(`${String(i + 1).padStart(3)} ${dialect.padEnd(18)} ${wanted.padEnd(8)} gap ${(gapMs / 1000).toFixed(2)} s, second engine made ${made} tokens ${what === '' ? '' : `WRONG: ${what}`}`)
+    console.log(`${String(i + 1).padStart(3)} ${dialect.padEnd(18)} ${wanted.padEnd(8)} gap ${(gapMs / 1000).toFixed(2)} s, second engine made ${made ?? '–'} tokens ${what === '' ? '' : `WRONG: ${what}`}`)
   }
 } finally {
   await site.close()

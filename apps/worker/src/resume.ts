@@ -4,6 +4,7 @@ import { renderedPrompt, resumption, type Begun, type Exchange, type ExchangeReq
 import type { EnginePolicy } from './attempt.ts'
 import type { Continuations } from './continuations.ts'
 import type { Slot } from './slots.ts'
+import type { Watchdog } from './watchdog.ts'
 
 /** What a later attempt does with what an earlier one has written. */
 export type Start =
@@ -15,6 +16,7 @@ export type Start =
   | { kind: 'impossible'; error: BrokerError }
 
 export interface ResumeDeps {
+  watchdog: Pick<Watchdog, 'watch'>
   policy: EnginePolicy
   partials: Pick<Continuations, 'probe'>
   /** Half answers are continued at all. */
@@ -39,11 +41,23 @@ const begunIn = (frames: readonly Frame[]): Begun & { digest: string | undefined
 
 /**
  * The ladder: start again where nothing was read, continue the text, make it again and send the rest, or say honestly that it cannot be.
- * @throws BrokerError `engine_failed` when the engine cannot say what it must be asked; the signal's reason when that ends it
+ * @throws BrokerError `engine_failed` when the engine cannot say what it must be asked, `engine_stalled` when it says nothing; the reason of
+ *   the lease's signal when that ends it
  */
-export const takeUp = async (lease: Lease, slot: Slot, request: ExchangeRequest, { policy, partials, resume }: ResumeDeps): Promise<Start> => {
-  const { job, signal } = lease
+export const takeUp = async (lease: Lease, slot: Slot, request: ExchangeRequest, deps: ResumeDeps): Promise<Start> => {
   if (lease.next === 1) return { kind: 'afresh', again: false }
+  // An engine that hangs while it is asked for a prompt is as stuck as one that hangs in its answer.
+  const stuck = new AbortController()
+  const watch = deps.watchdog.watch(slot, (error) => stuck.abort(error))
+  try {
+    return await climb(lease, slot, request, { ...deps, signal: AbortSignal.any([lease.signal, stuck.signal]) })
+  } finally {
+    watch.stop()
+  }
+}
+
+const climb = async (lease: Lease, slot: Slot, request: ExchangeRequest, { policy, partials, resume, signal }: ResumeDeps & { signal: AbortSignal }): Promise<Start> => {
+  const { job } = lease
   const { digest, ...begun } = begunIn(await lease.history())
   if (job.stream ? begun.sent === '' : !begun.saved) return { kind: 'afresh', again: true }
   const { engine, held } = slot
