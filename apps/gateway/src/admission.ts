@@ -1,5 +1,5 @@
-import { LaneFull, MEMORY_FULL, type Ahead, type Lane, type MemoryUse } from '@drover/broker'
-import { BrokerError, expectedWaitMs, mostAhead, nextMean, oneMoreRefused, retryAfterMs, runMs, type Refused } from '@drover/core'
+import { LaneFull, MemoryFull, type Ahead, type Lane, type MemoryUse } from '@drover/broker'
+import { expectedWaitMs, mostAhead, nextMean, oneMoreRefused, retryAfterMs, runMs, type BrokerError, type Refused } from '@drover/core'
 
 export interface AdmissionOptions {
   /** Asks Redis. */
@@ -67,7 +67,7 @@ export class Admission {
 
   /** @throws BrokerError `queue_full` while Redis' memory is nearly full */
   checkMemory(): void {
-    if (this.#memory.full) throw new BrokerError('queue_full', MEMORY_FULL)
+    if (this.#memory.full) throw new MemoryFull()
   }
 
   /** How many jobs may wait or run in the lane before one that is to end within `timeoutMs`; `undefined`: nothing is known that bounds it. */
@@ -101,7 +101,7 @@ export class Admission {
   }
 
   #roomInMs(error: BrokerError, lane: Lane | undefined): number {
-    if (error.message === MEMORY_FULL) return MEMORY_GUESS_MS
+    if (error instanceof MemoryFull) return MEMORY_GUESS_MS
     const known = lane === undefined ? undefined : this.#lanes.get(lane)
     if (lane === undefined || known?.meanMs === undefined || known.slots === 0) return GUESS_MS
     if (error instanceof LaneFull) {

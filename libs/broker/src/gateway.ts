@@ -24,6 +24,13 @@ export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'c
   mostAhead?: number | undefined
 }
 
+/** Redis has no memory left for new jobs, or nearly none. */
+export class MemoryFull extends BrokerError {
+  constructor(options: ErrorOptions = {}) {
+    super('queue_full', "server busy, please try again.  the job queue's memory is nearly full", options)
+  }
+}
+
 /** Jobs that were in a lane before another. */
 export interface Ahead {
   waiting: number
@@ -181,7 +188,7 @@ export class GatewayBroker {
       }
       throw new LaneFull(bound, { waiting, running })
     } catch (thrown) {
-      const error = isOutOfMemory(thrown) ? new BrokerError('queue_full', MEMORY_FULL, { cause: thrown }) : thrown
+      const error = isOutOfMemory(thrown) ? new MemoryFull({ cause: thrown }) : thrown
       this.#follows.delete(id)
       // What was sent may still arrive. This comes behind it, on the same connection.
       if (!(error instanceof BrokerError && error.code === 'queue_full')) void this.#cancel(id, lane).catch(() => undefined)
@@ -310,8 +317,6 @@ export class GatewayBroker {
     clearInterval(this.#poll)
   }
 }
-
-export const MEMORY_FULL = "server busy, please try again.  the job queue's memory is nearly full"
 
 const unavailable = (cause?: unknown) =>
   new BrokerError('broker_unavailable', 'the job queue cannot be reached, please try again', { cause })

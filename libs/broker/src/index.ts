@@ -1,7 +1,7 @@
 export { connect, type ConnectionSettings, type MemoryUse } from './connection.ts'
 export { withoutSecrets } from './redis-address.ts'
 export type { Follow } from './follow.ts'
-export { LaneFull, MEMORY_FULL, type Ahead, type FrameSink, type Submission } from './gateway.ts'
+export { LaneFull, MemoryFull, type Ahead, type FrameSink, type Submission } from './gateway.ts'
 export { DEFAULT_PREFIX, keys, laneOf, readLane, type Lane } from './keys.ts'
 export type { Abort, Lease } from './lease.ts'
 export { MAX_STARTS } from './limits.ts'
