@@ -20,3 +20,11 @@ test('no engine can make one that is longer than the bound', () => {
   expect(text.length).toBeLessThanOrEqual(DESCRIPTION_CHARS)
   expect(JSON.parse(text)).toMatchObject({ modelInfo: whole.modelInfo })
 })
+
+test('where the bytes of a model lie is kept even where little else is', () => {
+  const layers = Array.from({ length: 512 }, (_, i) => 1e12 + i)
+  const shape = { layers, kv: layers, input: 1, output: 2, largest: 2, embedding: 3, feedForward: 6, vocabulary: 4, heads: 5 }
+  const description = { ...whole, modelInfo: { ...whole.modelInfo, long: 'v'.repeat(DESCRIPTION_CHARS) } }
+  expect(read({ ...description, shape })).toEqual({ ...whole, parameters: undefined, template: undefined, shape })
+  expect(read({ ...description, shape: { ...shape, layers: Array.from({ length: 20_000 }, () => 1) } })).toMatchObject({ modelInfo: whole.modelInfo })
+})

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ModelShape } from './cluster/shape.ts'
 
 /**
  * What an engine says of one model when asked (`POST /api/show`, v0.33), beyond what a node tells of it all the time. What an engine does
@@ -20,6 +21,8 @@ export const ModelDescription = z.object({
   requires: z.string().optional(),
   messages: z.array(z.unknown()).optional(),
   tensors: z.array(z.unknown()).optional(),
+  /** Drover's own: where its bytes lie; for models whose file the worker has read. Not shown to clients of `/api/show`. */
+  shape: ModelShape.optional(),
 })
 export type ModelDescription = z.infer<typeof ModelDescription>
 
@@ -32,6 +35,8 @@ const LEAST_READ = ['tensors', 'license', 'modelfile', 'messages', 'projectorInf
 /** Longest value of `modelInfo` in a description that is too long without it. */
 const INFO_CHARS = 512
 const INFO_FIELDS = 100
+/** Room for that of a model with as many layers as llama.cpp takes. */
+const SHAPE_CHARS = 32 * 1024
 
 /** A description as JSON text of at most `DESCRIPTION_CHARS`: whole fields are left out until it is. */
 export const descriptionText = (description: ModelDescription): string => {
@@ -43,5 +48,7 @@ export const descriptionText = (description: ModelDescription): string => {
     kept = rest
   }
   const short = Object.entries(kept.modelInfo).filter(([name, value]) => name.length + JSON.stringify(value).length <= INFO_CHARS)
-  return JSON.stringify({ capabilities: kept.capabilities?.slice(0, 16), modelInfo: Object.fromEntries(short.slice(0, INFO_FIELDS)) })
+  const { capabilities, shape } = kept
+  const modelInfo = Object.fromEntries(short.slice(0, INFO_FIELDS))
+  return JSON.stringify({ capabilities: capabilities?.slice(0, 16), modelInfo, ...(JSON.stringify(shape ?? {}).length <= SHAPE_CHARS && { shape }) })
 }

@@ -10,6 +10,12 @@ const traits = {
   forbidden: { status: 403, retry: 'never' },
   model_not_found: { status: 404, retry: 'never' },
   body_too_large: { status: 413, retry: 'never' },
+  /** The key has used up what it may use in a minute, or has as many jobs as it may have. */
+  rate_limited: { status: 429, retry: 'caller' },
+  /** The key has used up what it may use in a day. */
+  quota_exceeded: { status: 429, retry: 'caller' },
+  /** The idempotency key belongs to another request of this owner. */
+  key_reused: { status: 422, retry: 'never' },
   cancelled: { status: 499, retry: 'never' },
   internal: { status: 500, retry: 'never' },
   /** The engine understood and said no: its own status and text travel with the error. */
@@ -27,7 +33,13 @@ const traits = {
   queue_full: { status: 503, retry: 'caller' },
   /** Redis cannot be reached: nothing was accepted. */
   broker_unavailable: { status: 503, retry: 'caller' },
+  /** Where the content of files lies cannot be used just now: it does not answer, or refuses the gateway. */
+  store_unavailable: { status: 503, retry: 'caller' },
+  /** Content that was stored is there no more, or less of it: waiting does not bring it back. */
+  content_lost: { status: 410, retry: 'never' },
   draining: { status: 503, retry: 'caller' },
+  /** Nothing that is there can run the model, or not as it was asked for, even if nothing else ran: the memory is missing, or its file. */
+  cannot_run: { status: 503, retry: 'caller' },
   /** The answer outgrew the limit of a job's log. */
   answer_too_large: { status: 507, retry: 'never' },
   deadline_exceeded: { status: 504, retry: 'caller' },

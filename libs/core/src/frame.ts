@@ -40,7 +40,7 @@ export interface Saved {
 }
 
 /**
- * One numbered piece of a job's stream, at most `FRAME_BYTES` of text, cut between whole events of the client's dialect.
+ * One numbered piece of a job's stream, at most `FRAME_BYTES` of text, cut between events of the client's dialect where none is longer.
  * Numbers start at 1 and go on over attempts. The parts of one frame happen in this order: reset, resumed, head, text, end.
  */
 export interface Frame {
@@ -54,5 +54,5 @@ export interface Frame {
   end?: TerminalRecord
 }
 
-/** Most characters of text in one frame. */
-export const FRAME_BYTES = 64 * 1024
+/** Most characters of text in one frame: for a client that does not read, a gateway holds one or two. */
+export const FRAME_BYTES = 16 * 1024

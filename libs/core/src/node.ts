@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ClusterRecord, LendingRecord, ShortOf } from './cluster/records.ts'
 import { ModelName } from './job.ts'
 
 /**
@@ -31,6 +32,8 @@ export const HeldModel = z.object({
   capabilities: z.array(z.string()).optional(),
   /** Found out by asking when it is in memory; absent: not known yet. */
   continues: Continuation.optional(),
+  /** Only for jobs that ask for the way this engine runs it (`Layout`): without such a wish others run it better. */
+  onlyAsked: z.boolean().optional(),
 })
 export type HeldModel = z.infer<typeof HeldModel>
 
@@ -50,6 +53,10 @@ export type LoadedModel = z.infer<typeof LoadedModel>
 export const EngineKind = z.enum(['ollama', 'llama-server'])
 export type EngineKind = z.infer<typeof EngineKind>
 
+/** Whether a model runs on one node, or its layers lie on several. */
+export const Layout = z.enum(['node', 'cluster'])
+export type Layout = z.infer<typeof Layout>
+
 export const QuarantineRecord = z.object({
   /** Absent: the whole engine, which could not be reached or fell over. */
   model: ModelName.optional(),
@@ -64,6 +71,8 @@ export const EngineRecord = z.object({
   /** Unique on its node. */
   id: z.string(),
   kind: EngineKind,
+  /** How it runs models; absent: on its node. */
+  layout: Layout.optional(),
   version: z.string().optional(),
   /** Dialects whose endpoints it has itself; a newer worker may name one that this reader does not know. */
   speaks: z.array(z.string()),
@@ -100,6 +109,14 @@ export const NodeRecord = z.object({
   /** Bytes of the machine's memory; absent where the engines are on another machine. */
   memory: z.object({ total: z.number(), free: z.number() }).optional(),
   gpus: z.array(z.object({ name: z.string(), memory: z.number(), free: z.number() })),
+  /** Batch attempts that had to make room for interactive jobs since the worker started; absent: a worker of before. */
+  preempted: z.int().optional(),
+  /** Memory that it lends to models of many nodes; absent: none. */
+  lending: LendingRecord.optional(),
+  /** Models over many nodes that it coordinates; absent: none. */
+  clusters: z.array(ClusterRecord).optional(),
+  /** Models that it has and that cannot be run just now; absent: none. */
+  shortOf: z.array(ShortOf).optional(),
   /** Epoch ms at which the worker started. */
   startedAt: z.number(),
 })

@@ -1,5 +1,6 @@
-import type { BrokerError, DialectId, EngineKind, Saved, Usage } from '@drover/core'
+import type { BrokerError, DialectId, EngineKind, Layout, Saved, Usage } from '@drover/core'
 import type { Schema } from './fields.ts'
+import type { StoredWish } from './responses-stored.ts'
 
 /** A client's request, checked and cut down to what the dialect knows. */
 export interface ParsedRequest {
@@ -14,6 +15,10 @@ export interface ParsedRequest {
   slots: number
   /** The only kind of engine that can answer this request, where the dialect leaves it open. */
   engine?: EngineKind
+  /** How the model is to be run, where the request says so. */
+  layout?: Layout
+  /** What the request asks of a server that keeps answers; absent: its API has nothing of the kind. */
+  stored?: StoredWish
   /** Inputs that can be answered apart from each other; absent: the request is one. */
   inputs?: Inputs
 }

@@ -4,7 +4,7 @@ import type { Inputs, ParsedRequest } from './dialect.ts'
 import { joinEmbed, joinOpenAiEmbeddings } from './embeddings-join.ts'
 import { badRequest, described, flag, int, schemaOf, struct, text, top, type Check, type Ignored, type Schema } from './fields.ts'
 import { readJsonBody } from './json-body.ts'
-import { keepAlive, options, read } from './ollama-request.ts'
+import { keepAlive, options, read, type NativeRequest } from './ollama-request.ts'
 
 /** Most inputs of one request. */
 const INPUTS = 10_000
@@ -106,24 +106,24 @@ const inputsOf = (body: JsonObject, join: Inputs['join']): { inputs?: Inputs } =
   }
 }
 
-const parsed = (body: JsonObject, ignored: Ignored): ParsedRequest => {
+const parsed = ({ body, ignored, wish }: NativeRequest): ParsedRequest => {
   const model = body['model'] as string
   if (!canonicalName(model)) throw badRequest('invalid model name')
-  return { model, stream: false, body, ignored: [...ignored], slots: 1 }
+  return { model, stream: false, body, ignored: [...ignored], slots: 1, ...wish }
 }
 
 /** `POST /api/embed`. */
 export const parseEmbed = (input: string): ParsedRequest => {
-  const { body, ignored } = read(input, embedFields, 'EmbedRequest')
-  if (!body['model']) throw new BrokerError('model_not_found', "model '' not found")
-  return { ...parsed(body, ignored), ...inputsOf(body, joinEmbed) }
+  const request = read(input, embedFields, 'EmbedRequest')
+  if (!request.body['model']) throw new BrokerError('model_not_found', "model '' not found")
+  return { ...parsed(request), ...inputsOf(request.body, joinEmbed) }
 }
 
 /** `POST /api/embeddings`. */
 export const parseLegacyEmbeddings = (input: string): ParsedRequest => {
-  const { body, ignored } = read(input, legacyFields, 'EmbeddingRequest')
-  if (!body['model']) throw badRequest('model is required')
-  return parsed(body, ignored)
+  const request = read(input, legacyFields, 'EmbeddingRequest')
+  if (!request.body['model']) throw badRequest('model is required')
+  return parsed(request)
 }
 
 /** `POST /v1/embeddings`. */
@@ -134,7 +134,7 @@ export const parseOpenAiEmbeddings = (input: string): ParsedRequest => {
   if (items === undefined || (Array.isArray(items) && items.length === 0)) throw badRequest('invalid input')
   if (!model) throw badRequest('model is required')
   const tokens = Array.isArray(items) && !isText(items[0])
-  return { ...parsed(body, ignored), ...inputsOf(body, joinOpenAiEmbeddings), ...(tokens ? { engine: 'llama-server' } : {}) }
+  return { ...parsed({ body, ignored, wish: {} }), ...inputsOf(body, joinOpenAiEmbeddings), ...(tokens ? { engine: 'llama-server' } : {}) }
 }
 
 /** What Ollama says of a model that is not there, on every route for embeddings. */

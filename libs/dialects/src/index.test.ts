@@ -41,11 +41,14 @@ describe('openai.chat', () => {
   test.each([
     ['bad_request', 400, 'invalid_request_error'],
     ['model_not_found', 404, 'not_found_error'],
-    ['unauthorized', 401, 'api_error'],
     ['engine_failed', 502, 'api_error'],
-  ] as const)('%s is status %i and %s', (code, status, type) => {
+    ['unauthorized', 401, 'invalid_request_error', 'invalid_api_key'],
+    ['forbidden', 403, 'invalid_request_error', 'insufficient_permissions'],
+    ['rate_limited', 429, 'rate_limit_error', 'rate_limit_exceeded'],
+    ['quota_exceeded', 429, 'insufficient_quota', 'insufficient_quota'],
+  ] as const)('%s is status %i and %s', (code, status, type, named: string | null = null) => {
     const answer = dialect.refuse(new BrokerError(code, 'text'))
-    expect({ status: answer.status, ...JSON.parse(answer.body) }).toEqual({ status, error: { message: 'text', type, param: null, code: null } })
+    expect({ status: answer.status, ...JSON.parse(answer.body) }).toEqual({ status, error: { message: 'text', type, param: null, code: named } })
   })
 
   test('an error ends a stream without saying that it is done', () => {

@@ -4,10 +4,16 @@ import { anthropicCountTokens, anthropicMessages } from './anthropic.ts'
 import { ollamaChat, ollamaEmbed, ollamaEmbeddings, ollamaGenerate } from './ollama.ts'
 import { llamaDetokenize, llamaRerank, llamaTokenize, openAiChat, openAiCompletions, openAiEmbeddings, openAiResponses } from './openai.ts'
 
+export { answerLimit } from './answer-limit.ts'
 export type { Answer, Dialect, Exchange, ExchangeRequest, Inputs, ParsedRequest } from './dialect.ts'
 export { goDuration } from './duration.ts'
 export { exchange } from './exchange.ts'
 export { isBlobDigest, managementFields, managementNotFound, parseManagement, type ManagementCall, type ManagementRequest } from './management.ts'
+export type { ResponseStatus } from './responses-object.ts'
+export {
+  brokenOff, eventsBefore, failedEvent, inputItems, jobOfItem, jobOfResponse, kept, numberOf, queuedResponse, referencesIn, responseIdOf, responseIn, TOLD_BEFORE, withConversation, withItems,
+  type StoredWish, type Turn,
+} from './responses-stored.ts'
 export { resumption, type Begun, type Resumption, type Successor } from './resumed.ts'
 export { renderCall, renderedPrompt, renderRequest, type RenderCall } from './rendering.ts'
 

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { parseEmbed, parseLegacyEmbeddings } from './embeddings-request.ts'
 import { parseChat, parseGenerate } from './ollama-request.ts'
 
 const chat = (fields: object) => parseChat(JSON.stringify({ model: 'm', ...fields }))
@@ -26,6 +27,8 @@ test.each<[string, number, string]>([
   ['{"model":"m","options":{"temperature":"hot"}}', 500, 'option "temperature" must be of type float32'],
   ['{"model":"m","options":{"top_k":"x"}}', 500, 'option "top_k" must be of type integer'],
   ['{"model":"m","options":{"use_mmap":1}}', 500, 'option "use_mmap" must be of type boolean'],
+  ['{"model":"m","options":{"distributed":"true"}}', 400, 'option "distributed" must be of type boolean'],
+  ['{"model":"m","options":{"distributed":0}}', 400, 'option "distributed" must be of type boolean'],
   ['{"model":"m","options":{"stop":"x"}}', 500, 'option "stop" must be of type array'],
   ['{"model":"m","options":{"stop":[1]}}', 500, 'option "stop" must be of an array of strings'],
   ['{"model":"m","options":{"temperature":-1}}', 400, 'option "temperature" must be between 0 and 100'],
@@ -149,4 +152,18 @@ test('an empty conversation is valid: it loads a model', () => {
   expect(chat({ messages: [] }).body).toEqual({ model: 'm', messages: [] })
   expect(chat({ keep_alive: '1h30m' }).body).toEqual({ model: 'm', keep_alive: '1h30m' })
   expect(generate({ keep_alive: -1 }).body).toEqual({ model: 'm', keep_alive: -1 })
+})
+
+test.each([[true, 'cluster'], [false, 'node']] as const)('distributed: %s is for Drover alone', (distributed, layout) => {
+  const options = { distributed, seed: 1 }
+  expect(chat({ options })).toEqual({ model: 'm', stream: true, body: { model: 'm', options: { seed: 1 } }, ignored: [], slots: 1, layout })
+  expect(generate({ OPTIONS: options }).layout).toBe(layout)
+  const embed = parseEmbed(JSON.stringify({ model: 'm', input: ['a', 'b'], options }))
+  expect([embed.layout, embed.body, embed.inputs?.part(0, 1)]).toEqual([layout, { model: 'm', input: ['a', 'b'], options: { seed: 1 } }, { model: 'm', input: ['a'], options: { seed: 1 } }])
+  expect(parseLegacyEmbeddings(JSON.stringify({ model: 'm', prompt: 'a', options }))).toMatchObject({ layout, body: { options: { seed: 1 } } })
+})
+
+test('without it nothing is said of how a model is to run', () => {
+  for (const request of [chat({}), chat({ options: { distributed: null } }), chat({ distributed: true })]) expect(request).not.toHaveProperty('layout')
+  expect(chat({ distributed: true }).ignored).toEqual(['distributed'])
 })

@@ -10,7 +10,13 @@ import { readJsonBody } from './json-body.ts'
 const INT32 = 2 ** 31 - 1
 
 type OptionType = 'float32' | 'integer' | 'boolean' | 'array'
-interface OptionRule { type: OptionType; min?: number; max?: number }
+interface OptionRule {
+  type: OptionType
+  min?: number
+  max?: number
+  /** Not one of Ollama's. */
+  own?: string
+}
 
 /**
  * The options of the native API with the range of each. `repeat_last_n` is bounded because an engine sets aside memory for that
@@ -37,13 +43,14 @@ const OPTIONS: Record<string, OptionRule> = {
   use_mmap: { type: 'boolean' },
   num_thread: { type: 'integer', min: 0, max: 10_000 },
   draft_num_predict: { type: 'integer', min: -1, max: INT32 },
+  distributed: { type: 'boolean', own: 'Whether the model runs over several nodes, or on one; without it as it fits. For Drover itself.' },
 }
 
 const STOPS: Schema = { type: 'array', items: { type: 'string' }, maxItems: 64 }
 
-const schemaOfOption = ({ type, min, max }: OptionRule): Schema => {
+const schemaOfOption = ({ type, min, max, own }: OptionRule): Schema => {
   if (type === 'array') return STOPS
-  if (type === 'boolean') return { type }
+  if (type === 'boolean') return { type, ...(own !== undefined && { description: own }) }
   return { type: type === 'integer' ? type : 'number', minimum: min, maximum: max }
 }
 
@@ -53,8 +60,8 @@ const OPTIONS_SCHEMA: Schema = {
 }
 
 /** Wrong types of options are status 500 in Ollama; out of range is ours, and 400. */
-const option = (name: string, { type, min = 0, max = 0 }: OptionRule, value: unknown): unknown => {
-  const wrong = (what: string) => badRequest(`option "${name}" must be of ${what}`, 500)
+const option = (name: string, { type, min = 0, max = 0, own }: OptionRule, value: unknown): unknown => {
+  const wrong = (what: string) => badRequest(`option "${name}" must be of ${what}`, own === undefined ? 500 : 400)
   if (type === 'boolean') {
     if (typeof value !== 'boolean') throw wrong('type boolean')
     return value
@@ -191,32 +198,43 @@ const NO_PROMPT = 'Without a prompt the model is loaded, or unloaded where `keep
 export const chatSchema: Schema = { ...schemaOf(chatFields), required: ['model'], description: NO_MESSAGES }
 export const generateSchema: Schema = { ...schemaOf(generateFields), required: ['model'], description: NO_PROMPT }
 
-const parsed = (body: JsonObject, ignored: Ignored): ParsedRequest => {
-  const model = body['model'] as string
-  if (!canonicalName(model)) throw badRequest('invalid model name')
-  return { model, stream: body['stream'] !== false, body, ignored: [...ignored], slots: 1 }
+/** What a native request says, and what it wishes of Drover. */
+export interface NativeRequest {
+  body: JsonObject
+  ignored: Ignored
+  wish: Pick<ParsedRequest, 'layout'>
 }
 
-/** A native request: its known fields, and the names of the others. */
-export const read = (input: string, fields: Check, name: string): { ignored: Ignored; body: JsonObject } => {
+const parsed = ({ body, ignored, wish }: NativeRequest): ParsedRequest => {
+  const model = body['model'] as string
+  if (!canonicalName(model)) throw badRequest('invalid model name')
+  return { model, stream: body['stream'] !== false, body, ignored: [...ignored], slots: 1, ...wish }
+}
+
+/** A native request: its known fields, without those that are for Drover alone, and the names of the others. */
+export const read = (input: string, fields: Check, name: string): NativeRequest => {
   const ignored: Ignored = new Set()
   // A bare `null` decodes into an empty request.
   const value = readJsonBody(input, 'missing request body') ?? {}
-  return { ignored, body: fields(value, top(name), ignored) as JsonObject }
+  const body = fields(value, top(name), ignored) as JsonObject
+  if (!isObject(body['options']) || body['options']['distributed'] === undefined) return { ignored, body, wish: {} }
+  const { distributed, ...given } = body['options']
+  return { ignored, body: { ...body, options: given }, wish: { layout: distributed === true ? 'cluster' : 'node' } }
 }
 
 export const parseChat = (input: string): ParsedRequest => {
-  const { body, ignored } = read(input, chatFields, 'ChatRequest')
-  if (!body['model']) throw badRequest('model is required')
-  return parsed(body, ignored)
+  const request = read(input, chatFields, 'ChatRequest')
+  if (!request.body['model']) throw badRequest('model is required')
+  return parsed(request)
 }
 
 export const parseGenerate = (input: string): ParsedRequest => {
-  const { body, ignored } = read(input, generateFields, 'GenerateRequest')
+  const request = read(input, generateFields, 'GenerateRequest')
+  const { body } = request
   if (!body['model']) throw new BrokerError('model_not_found', "model '' not found")
   if (body['raw'] === true && (body['template'] || body['system'] || isFilled(body['context'])))
     throw badRequest('raw mode does not support template, system, or context')
-  return parsed(body, ignored)
+  return parsed(request)
 }
 
 /** A request without anything to answer loads or unloads the model; `undefined` for any other one. */

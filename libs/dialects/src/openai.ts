@@ -1,4 +1,4 @@
-import type { BrokerError } from '@drover/core'
+import type { BrokerError, ErrorCode } from '@drover/core'
 import type { Dialect } from './dialect.ts'
 import { JSON_TYPE, SSE_TYPE } from './engine-side.ts'
 import { nativeText } from './ollama.ts'
@@ -9,10 +9,18 @@ import { parseResponses, responsesSchema } from './responses-request.ts'
 import { chatCompletionSchema, parseChatCompletion } from './openai-request.ts'
 import { PATHS } from './route.ts'
 
-const typeOf = (status: number) => (status === 400 ? 'invalid_request_error' : status === 404 ? 'not_found_error' : 'api_error')
+const typeOf = (status: number) => (status === 400 || status === 422 ? 'invalid_request_error' : status === 404 ? 'not_found_error' : 'api_error')
+
+/** Errors that clients look up by OpenAI's own words. */
+const NAMED: Partial<Record<ErrorCode, { type: string; code: string }>> = {
+  unauthorized: { type: 'invalid_request_error', code: 'invalid_api_key' },
+  forbidden: { type: 'invalid_request_error', code: 'insufficient_permissions' },
+  rate_limited: { type: 'rate_limit_error', code: 'rate_limit_exceeded' },
+  quota_exceeded: { type: 'insufficient_quota', code: 'insufficient_quota' },
+}
 
 const errorBody = (error: BrokerError): string =>
-  JSON.stringify({ error: { message: nativeText(error), type: typeOf(error.status), param: null, code: null } })
+  JSON.stringify({ error: { message: nativeText(error), type: typeOf(error.status), param: null, code: null, ...NAMED[error.code] } })
 
 const common: Omit<Dialect, 'id' | 'path' | 'schema' | 'parse'> = {
   streamType: SSE_TYPE,
@@ -40,7 +48,7 @@ export const openAiCompletions: Dialect = { ...common, id: 'openai.completions',
 /** OpenAI's `POST /v1/embeddings`. */
 export const openAiEmbeddings: Dialect = { ...common, id: 'openai.embeddings', path: '/v1/embeddings', schema: openAiEmbeddingsSchema, parse: parseOpenAiEmbeddings, notFound: embedNotFound }
 
-/** OpenAI's `POST /v1/responses`, without anything that is stored. */
+/** OpenAI's `POST /v1/responses`. */
 export const openAiResponses: Dialect = {
   ...common,
   id: 'openai.responses',

@@ -1,6 +1,7 @@
 import { BrokerError } from '@drover/core'
 import { isObject, type Delta, type Finish, type JsonObject, type TokenLogprob, type ToolPiece } from './delta.ts'
 import { usageOf } from './engine-event.ts'
+import { isBackground, responseObject } from './responses-object.ts'
 import { alternatives } from './responses-to-openai.ts'
 import type { GenerationRequest } from './route.ts'
 import { toolCallId } from './tool-calls.ts'
@@ -111,7 +112,8 @@ export class ResponsesAnswer {
   #begin(): void {
     if (this.#began) return
     this.#began = true
-    this.#emit('response.created', { response: this.#response('in_progress') })
+    // Of one that runs in the background, that it was created was told before it had begun.
+    if (!isBackground(this.#request)) this.#emit('response.created', { response: this.#response('in_progress') })
     this.#emit('response.in_progress', { response: this.#response('in_progress') })
   }
 
@@ -226,60 +228,18 @@ export class ResponsesAnswer {
     return { id, type, status, summary: this.#summary ? thoughts : [], content: this.#summary ? [] : thoughts, encrypted_content: null }
   }
 
-  /** The answer with every field that the API gives it. What the client left open is told as open where only the model knows it. */
   #response(status: Status): JsonObject {
-    const { body, id, asked, createdAt } = this.#request
-    const { reasoning, text } = body
-    const { timings } = this.#last
-    const doneAt = createdAt + (timings ? timings.loadMs + timings.promptMs + timings.completionMs : 0)
-    const done = status !== 'in_progress'
-    const cut = this.#cut()
-    const thinks = isObject(reasoning) ? reasoning : {}
-    return {
-      id: `resp_${id}`,
-      object: 'response',
-      created_at: Math.floor(createdAt / 1_000),
+    const { timings, usage, cachedTokens } = this.#last
+    if (status === 'in_progress') return responseObject(this.#request, { status })
+    const { createdAt } = this.#request
+    return responseObject(this.#request, {
       status,
-      access_programs: null,
-      background: false,
-      completed_at: status === 'completed' ? Math.floor(doneAt / 1_000) : null,
-      error: null,
-      incomplete_details: done && cut ? { reason: cut } : null,
-      instructions: body['instructions'] ?? null,
-      max_output_tokens: body['max_output_tokens'] ?? null,
-      max_tool_calls: null,
-      model: asked,
-      output: done ? this.#items.map((item) => this.#shown(item, this.#statusOf(item))) : [],
-      parallel_tool_calls: body['parallel_tool_calls'] ?? true,
-      previous_response_id: null,
-      prompt_cache_key: body['prompt_cache_key'] ?? null,
-      reasoning: { effort: thinks['effort'] ?? null, summary: thinks['summary'] ?? thinks['generate_summary'] ?? null },
-      safety_identifier: body['safety_identifier'] ?? null,
-      service_tier: 'default',
-      store: false,
-      temperature: body['temperature'] ?? null,
-      text: isObject(text) && isObject(text['format']) ? text : { format: { type: 'text' } },
-      tool_choice: body['tool_choice'] ?? 'auto',
-      tools: body['tools'] ?? [],
-      top_logprobs: body['top_logprobs'] ?? 0,
-      top_p: body['top_p'] ?? null,
-      truncation: 'disabled',
-      usage: done ? this.#usage() : null,
-      user: body['user'] ?? null,
-      metadata: body['metadata'] ?? {},
-    }
-  }
-
-  /** How many of the tokens were thoughts no engine tells. */
-  #usage(): JsonObject {
-    const { promptTokens, completionTokens } = this.#last.usage ?? usageOf(0, 0)
-    return {
-      input_tokens: promptTokens,
-      input_tokens_details: { cached_tokens: this.#last.cachedTokens ?? 0, cache_write_tokens: 0 },
-      output_tokens: completionTokens,
-      output_tokens_details: { reasoning_tokens: 0 },
-      total_tokens: promptTokens + completionTokens,
-    }
+      completedAt: createdAt + (timings ? timings.loadMs + timings.promptMs + timings.completionMs : 0),
+      cut: this.#cut(),
+      output: this.#items.map((item) => this.#shown(item, this.#statusOf(item))),
+      usage: usage ?? usageOf(0, 0),
+      cachedTokens,
+    })
   }
 }
 

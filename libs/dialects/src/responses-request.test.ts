@@ -28,7 +28,7 @@ test.each<[object, string]>([
   [{ input: 5 }, 'json: cannot unmarshal number into Go struct field ResponsesRequest.input of type []openai.ResponsesInputItem'],
   [{ input: ['x'] }, 'input: each item must be an object'],
   [{ input: [{ content: 'x' }] }, 'input: each item needs a type'],
-  [{ input: [{ type: 'item_reference', id: 'x' }] }, 'item_reference is not supported: no items are stored'],
+  [{ input: [{ type: 'item_reference' }] }, 'item_reference needs id'],
   [{ input: [{ type: 'web_search_call', id: 'x' }] }, 'items of type "web_search_call" are not supported'],
   [{ input: [{ type: 'toString' }] }, 'items of type "toString" are not supported'],
   [{ input: [{ role: 'king', content: 'x' }] }, 'role must be one of "user", "assistant", "system", "developer"'],
@@ -55,8 +55,8 @@ test.each<[object, string]>([
   [{ tool_choice: { type: 'function', name: 'g' }, tools: [{ type: 'function', name: 'f' }] }, 'a function "g" that is not in tools'],
   [{ metadata: { a: 1 } }, 'metadata: keys have at most 64 characters'],
   [{ user: 'x'.repeat(513) }, 'user has 513 characters'],
-  [{ background: true }, 'background is not supported: answers are not stored'],
-  [{ previous_response_id: 'resp_1' }, 'previous_response_id is not supported: answers are not stored'],
+  [{ background: true, store: false }, 'background needs store'],
+  [{ previous_response_id: 5 }, 'json: cannot unmarshal number into Go struct field ResponsesRequest.previous_response_id of type string'],
   [{ conversation: 'conv_1' }, 'conversation is not supported: conversations are not stored'],
   [{ prompt: { id: 'pmpt_1' } }, 'prompt is not supported: prompts are not stored'],
 ])('%j is refused', (fields, message) => {
@@ -84,15 +84,15 @@ test.each<[object, string]>([
 
 test('what nothing is done with is dropped and named, what says the usual is not', () => {
   const usual = parse({ store: false, background: false, truncation: 'disabled', previous_response_id: null, conversation: null })
-  expect(usual).toEqual({ model: 'm', stream: false, slots: 1, ignored: [], body: { model: 'm', input: 'hello' } })
+  expect(usual).toEqual({ model: 'm', stream: false, slots: 1, ignored: [], body: { model: 'm', input: 'hello' }, stored: { store: false, background: false } })
   const { body, ignored } = parse({
-    store: true, truncation: 'auto', service_tier: 'flex', max_tool_calls: 3, stream_options: { include_obfuscation: false },
+    truncation: 'auto', service_tier: 'flex', max_tool_calls: 3, stream_options: { include_obfuscation: false },
     include: ['reasoning.encrypted_content', 'message.output_text.logprobs'], text: { verbosity: 'low' },
     tools: [{ type: 'web_search' }, { type: 'function', name: 'f' }, { type: 'mcp', server_url: 'http://x' }],
     input: [{ role: 'user', content: 'x', cache_control: {} }],
   })
   expect(new Set(ignored)).toEqual(new Set([
-    'store', 'truncation', 'service_tier', 'max_tool_calls', 'stream_options', 'include.reasoning.encrypted_content', 'text.verbosity',
+    'truncation', 'service_tier', 'max_tool_calls', 'stream_options', 'include.reasoning.encrypted_content', 'text.verbosity',
     'tools.web_search', 'tools.mcp', 'input.cache_control',
   ]))
   expect(body).toEqual({

@@ -4,6 +4,7 @@ import type { ParsedRequest } from './dialect.ts'
 import { anyObject, badRequest, described, flag, float, ignore, int, list, schemaOf, struct, text, top, type Check, type Ignored, type Schema } from './fields.ts'
 import { AUDIO, base64Audio, IMAGE_URL, imageUrl } from './images.ts'
 import { readJsonBody } from './json-body.ts'
+import { hasReferences, type StoredWish } from './responses-stored.ts'
 import type { GenerationRequest } from './route.ts'
 import { readArguments } from './tool-calls.ts'
 
@@ -90,6 +91,8 @@ const itemKinds: Kinds = {
     struct('FunctionCall', { ...common, call_id: text, name: text, arguments: callArguments }), 'function_call', 'call_id', 'name', 'arguments',
   ),
   function_call_output: needing(struct('FunctionCallOutput', { ...common, call_id: text, output: content }), 'function_call_output', 'call_id', 'output'),
+  /** An item of a response that is stored. */
+  item_reference: needing(struct('ItemReference', { type: text, id: text }), 'item_reference', 'id'),
   reasoning: struct('ReasoningItem', { ...common, summary: thoughts, content: thoughts, encrypted_content: text }),
 }
 
@@ -97,7 +100,6 @@ const item: Check = described(anyOf(itemKinds), (value, place, ignored) => {
   if (!isObject(value)) throw badRequest('input: each item must be an object')
   const type = value['type'] ?? (value['role'] === undefined ? undefined : 'message')
   if (typeof type !== 'string') throw badRequest('input: each item needs a type')
-  if (type === 'item_reference') throw badRequest('input: item_reference is not supported: no items are stored, send the item itself')
   const check = Object.hasOwn(itemKinds, type) ? itemKinds[type] : undefined
   if (!check) throw badRequest(`input: items of type "${type.slice(0, 64)}" are not supported`)
   return check({ ...value, type }, place, ignored)
@@ -216,11 +218,10 @@ const metadata: Check = described(
   },
 )
 
-/** A field that asks for what a server without a store cannot do, unless it has this value. */
-const refused = (unless: false | null, why: string): Check =>
-  described({ const: unless, description: `Anything else is refused: ${why}.` }, (value, place) => {
-    if (value !== unless) throw badRequest(`${place.path} is not supported: ${why}`)
-    return undefined
+/** A field that asks for something stored of a kind that is not stored here. */
+const refused = (why: string): Check =>
+  described({ const: null, description: `Anything else is refused: ${why}.` }, (_value, place) => {
+    throw badRequest(`${place.path} is not supported: ${why}`)
   })
 
 /** A field of which one value says what is done anyway; any other is dropped and named. */
@@ -259,11 +260,11 @@ const fields = struct(
     safety_identifier: shortText('safety_identifier', 512),
     prompt_cache_key: shortText('prompt_cache_key', 512),
     truncation: only({ enum: ['auto', 'disabled'], description: 'Always as `disabled`.' }, 'disabled'),
-    store: only({ type: 'boolean', description: 'Nothing is stored.' }, false),
-    background: refused(false, 'answers are not stored, so nobody could ask for one later'),
-    previous_response_id: refused(null, 'answers are not stored, send the whole conversation as input'),
-    conversation: refused(null, 'conversations are not stored, send the whole conversation as input'),
-    prompt: refused(null, 'prompts are not stored, send instructions and input'),
+    store: flag,
+    background: flag,
+    previous_response_id: text,
+    conversation: refused('conversations are not stored, send the whole conversation as input'),
+    prompt: refused('prompts are not stored, send instructions and input'),
   },
   { type: 'openai.ResponsesRequest' },
 )
@@ -283,7 +284,7 @@ const checkChoice = ({ tools: given, tool_choice: choice }: JsonObject): void =>
 
 export const parseResponses = (text: string): ParsedRequest => {
   const ignored: Ignored = new Set()
-  const known = fields(readJsonBody(text, 'EOF') ?? {}, top('ResponsesRequest'), ignored) as JsonObject
+  const { store, background, previous_response_id: previous, ...known } = fields(readJsonBody(text, 'EOF') ?? {}, top('ResponsesRequest'), ignored) as JsonObject
   const body: JsonObject = Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined))
   const { model } = body
   if (typeof model !== 'string' || model === '') throw badRequest('model is required')
@@ -291,11 +292,18 @@ export const parseResponses = (text: string): ParsedRequest => {
   if (body['input'] === undefined) throw badRequest('input is required')
   if (Array.isArray(body['input']) && body['input'].length === 0) throw badRequest("[] is too short - 'input'")
   checkChoice(body)
-  return { model, stream: body['stream'] === true, body, ignored: [...ignored], slots: 1 }
+  if (background === true && store === false) throw badRequest('background needs store: of a response that is not stored nobody could ask how far it is')
+  const stored: StoredWish = {
+    ...(typeof store === 'boolean' && { store }),
+    background: background === true,
+    ...(typeof previous === 'string' && { previous }),
+    ...(hasReferences(body['input']) && { references: true as const }),
+  }
+  return { model, stream: body['stream'] === true, body, stored, ignored: [...ignored], slots: 1 }
 }
 
 /** Fields that only come back in the answer. */
-const ECHOED = new Set(['metadata', 'user', 'safety_identifier', 'prompt_cache_key'])
+const ECHOED = new Set(['metadata', 'user', 'safety_identifier', 'prompt_cache_key', 'previous_response_id', 'store', 'background', 'created_at'])
 
 /** A request for an engine that speaks this API itself, streamed whatever the client wants. */
 export const askResponses = ({ body, engine }: GenerationRequest): JsonObject => ({

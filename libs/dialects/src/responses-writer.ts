@@ -1,14 +1,17 @@
 import { isObject, type BodyWriter, type Delta, type EventWriter, type JsonObject } from './delta.ts'
 import { ResponsesAnswer } from './responses-answer.ts'
+import { isBackground } from './responses-object.ts'
+import { TOLD_BEFORE } from './responses-stored.ts'
 import type { GenerationRequest } from './route.ts'
 
 /** Writes a stream of typed, numbered events from what an engine said in another API. */
 export class ResponsesWriter implements EventWriter {
   readonly #answer: ResponsesAnswer
   #out = ''
-  #number = 0
+  #number: number
 
   constructor(request: GenerationRequest) {
+    this.#number = isBackground(request) ? TOLD_BEFORE : 0
     this.#answer = new ResponsesAnswer(request, (type, said) => {
       this.#out += `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: this.#number++, ...said })}\n\n`
     })

@@ -96,6 +96,9 @@ const needsNative = ({ dialect, engine, policy }: GenerationRequest): boolean =>
 const losesLogprobs = ({ dialect, engine, body }: GenerationRequest): boolean =>
   dialect === 'openai.completions' && engine.kind === 'ollama' && engine.speaks.includes('ollama.generate') && Number(body['logprobs'] ?? 0) > 0
 
+/** A response that is kept has the ids and the numbers that are ours. */
+const isKept = ({ dialect, body }: GenerationRequest): boolean => dialect === 'openai.responses' && body['store'] === true
+
 /**
  * The engine's own endpoint for the client's dialect, or else the one of another dialect that can say the same.
  * @throws BrokerError `engine_refused` for a request that this engine cannot be asked
@@ -103,7 +106,7 @@ const losesLogprobs = ({ dialect, engine, body }: GenerationRequest): boolean =>
 export const routeOf = (request: GenerationRequest): Route => {
   const { dialect, engine } = request
   if (fillsGap(request)) return routeTo('llama.infill', askInfill(request))
-  if (!needsNative(request) && !losesLogprobs(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
+  if (!needsNative(request) && !losesLogprobs(request) && !isKept(request) && engine.speaks.includes(dialect) && (dialect !== 'anthropic.messages' || saysAll(request))) return untouched(request)
   if (dialect === 'openai.responses' && needsNative(request))
     return routeTo('ollama.chat', openAiToChat({ ...request, body: responsesToOpenAi(request) }))
   if (dialect === 'openai.chat' && engine.speaks.includes('ollama.chat')) return routeTo('ollama.chat', openAiToChat(request))

@@ -9,6 +9,7 @@ const ACROSS = [
   /^tool_choice is "required", but there are no functions/,
   /^tool_choice names a function ".*" that is not in tools$/s,
   /^tool_choice names a tool that is not among the tools/,
+  /^background needs store:/,
   /^raw mode does not support/,
   /^response_format\.json_schema\.schema is required$/,
   /^the request has \d+ answers \(prompts times n\)/,

@@ -61,6 +61,9 @@ export const ownAddresses = (): { address: string; name: string }[] =>
     list.filter(({ internal, family }) => !internal && family === 'IPv4').map(({ address }) => ({ address, name })),
   )
 
+/** IPv4 addresses that the Internet does not route: private networks, and those of carriers that overlay networks use. */
+export const isPrivate = (address: string): boolean => /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/.test(address)
+
 /** Announces a place on the network of its address, until told to stop. */
 export const announce = async ({ passwords, ...place }: Announcement): Promise<{ stop: () => Promise<void> }> => {
   const bonjour = await open(place.host)

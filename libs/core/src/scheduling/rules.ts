@@ -6,10 +6,17 @@ const oldest = <L extends LaneState>(lanes: readonly L[]): L | undefined =>
 const take = <L extends LaneState>(lane: L | undefined, reason: string): Choice<L> | undefined =>
   lane && { kind: 'take', lane, reason }
 
-/** Nothing starves: whoever has waited beyond the bound goes first. */
-export const overdue: SchedulingRule = (view) => take(oldest(view.lanes.filter((lane) => lane.headAge > view.bounds.wait)), 'overdue')
+/**
+ * Nor does batch work starve, of which whole lanes wait for hours: each lane has a job taken now and then, however much interactive work there
+ * is and whichever models are loaded.
+ */
+export const batchOverdue: SchedulingRule = (view) =>
+  take(oldest(view.lanes.filter((lane) => lane.class === 'batch' && Math.min(lane.headAge, lane.unservedMs ?? Infinity) > view.bounds.batchWait)), 'overdue')
 
-/** Swapping a model costs seconds, so a loaded model's lane goes before others of its class. */
+/** Nothing starves: whoever has waited beyond the bound goes first. */
+export const overdue: SchedulingRule = (view) => take(oldest(view.lanes.filter((lane) => lane.class === 'interactive' && lane.headAge > view.bounds.wait)), 'overdue')
+
+/** Swapping a model costs seconds, so a loaded model's lane goes before others of its class. Batch work so stays with a model until its lane is empty. */
 export const preferLoaded: SchedulingRule = (view) => {
   const interactive = view.lanes.filter((lane) => lane.class === 'interactive')
   return take(oldest((interactive.length > 0 ? interactive : view.lanes).filter((lane) => lane.loaded)), 'loaded')
@@ -21,7 +28,7 @@ export const interactiveFirst: SchedulingRule = (view) => take(oldest(view.lanes
 export const oldestFirst: SchedulingRule = (view) => take(oldest(view.lanes), 'oldest')
 
 /** In this order; the first that has an answer decides. */
-export const rules = { overdue, 'prefer-loaded': preferLoaded, 'interactive-first': interactiveFirst, 'oldest-first': oldestFirst } satisfies Record<string, SchedulingRule>
+export const rules = { 'batch-overdue': batchOverdue, overdue, 'prefer-loaded': preferLoaded, 'interactive-first': interactiveFirst, 'oldest-first': oldestFirst } satisfies Record<string, SchedulingRule>
 
 /** How long this node leaves a lane to a better one that has a free slot, ms; 0: not at all. */
 const leaveFor = <L extends LaneState>(lane: L, view: NodeView<L>): number =>

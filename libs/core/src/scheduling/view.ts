@@ -6,8 +6,10 @@ export interface LaneState {
   class: JobClass
   /** Jobs waiting, at least 1. */
   waiting: number
-  /** ms that the job at the head has waited. */
+  /** ms that the job that waits longest has waited; by fair share it need not be the next. */
   headAge: number
+  /** ms that this node has taken nothing from it while something waited; absent: as long as the oldest has waited. */
+  unservedMs?: number
   /** An engine of this node has the model in memory. */
   loaded: boolean
   /** The best preference among the other nodes that have a free slot for the model; absent: there is none. */
@@ -19,8 +21,10 @@ export interface NodeView<L extends LaneState = LaneState> {
   /** This node's own preference. */
   preference: number
   bounds: {
-    /** A head that has waited longer than this goes first, whatever speaks for others: nothing starves. ms */
+    /** An interactive lane with a job that has waited longer than this goes first, whatever speaks for others: nothing starves. ms */
     wait: number
+    /** The same for batch work, which waits anyway: a lane of it from which this node has taken nothing for longer than this has one job taken first. ms */
+    batchWait: number
     /** How long a job is left to a preferred node. ms */
     leave: number
   }
