@@ -1,4 +1,3 @@
-import { FRAME_BYTES, type Frame } from '@drover/core'
 import type { Keys } from './keys.ts'
 import type { Lease } from './lease.ts'
 import { LINGER_MS, LOG_BYTES } from './limits.ts'
@@ -112,7 +111,7 @@ export class Appender {
       if (frames >= CALL_FRAMES || bytes >= CALL_BYTES) break
       // Only one entry of a job is under way: its numbers then arrive in order whatever is repeated.
       if (lease.sending || (busy && lease.started)) continue
-      const batch = lease.cut(Math.max(FRAME_BYTES, CALL_BYTES - bytes))
+      const batch = lease.cut(CALL_BYTES)
       this.#dirty.delete(lease)
       const text = JSON.stringify(batch)
       const record = batch.at(-1)?.end
@@ -158,18 +157,4 @@ export class Appender {
     lease.stored(batch)
     if (lease.pending) this.push(lease, 0)
   }
-}
-
-/** Text as frames of at most `FRAME_BYTES`, never cut inside a character. */
-export const toFrames = (text: string, frame: Frame): Frame[] => {
-  if (text.length <= FRAME_BYTES) return text === '' && Object.keys(frame).length > 0 ? [frame] : [{ ...frame, text }]
-  const frames: Frame[] = []
-  for (let from = 0; from < text.length; ) {
-    let to = Math.min(from + FRAME_BYTES, text.length)
-    const last = text.charCodeAt(to - 1)
-    if (to < text.length && last >= 0xd800 && last < 0xdc00) to -= 1
-    frames.push(from === 0 ? { ...frame, text: text.slice(from, to) } : { text: text.slice(from, to) })
-    from = to
-  }
-  return frames
 }

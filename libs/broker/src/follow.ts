@@ -1,6 +1,14 @@
 import { BrokerError, type Frame, type JobId } from '@drover/core'
-import type { Ahead, FrameSink, GatewayBroker } from './gateway.ts'
+import type { GatewayBroker } from './gateway.ts'
 import type { Lane } from './keys.ts'
+import type { Ahead } from './submission.ts'
+
+/** Receives a job's frames: in order, without gap or repeat, from the first. After `end`, or after `lost`, nothing comes. */
+export interface FrameSink {
+  frame(frame: Frame, attempt: number): void
+  /** Nothing more can be learnt of the job. */
+  lost(error: BrokerError): void
+}
 
 /** Log entries read at once: one at first, for a slow reader takes no more and the rest would be read in vain, then ever more. */
 const FIRST_ENTRIES = 1
@@ -18,6 +26,8 @@ export class Follow {
   heard = performance.now()
   /** @internal What was in its lane before it, known to who submitted it, and when that was. */
   ahead: (Ahead & { at: number }) | undefined
+  /** The job was there before this request, which repeats another. */
+  repeated = false
   #sink: FrameSink
   #broker: GatewayBroker
   #expected: number
@@ -102,6 +112,10 @@ export class Follow {
     this.#lease = lease
     this.#first.resolve()
     for (const frame of first === this.#expected ? frames : frames.slice(this.#expected - first)) {
+      if (this.#paused) {
+        this.#behind = true
+        return
+      }
       this.#expected += 1
       if (frame.end) {
         this.#over = true

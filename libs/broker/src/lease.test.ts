@@ -12,7 +12,7 @@ const byHand = () => {
     over: () => undefined,
     finish: () => undefined,
   } as unknown as LeaseActions
-  const lease = new Lease({ job: {} as Job, lane: 'm' as Lane, token: 't', attempt: 1, next: 1, remainingMs: 1, body: '', node: 'n', lastStart: false }, actions)
+  const lease = new Lease({ job: {} as Job, lane: 'm' as Lane, token: 't', attempt: 1, next: 1, remainingMs: 1, body: '', node: 'n', lastStart: false, returned: 0 }, actions)
   const send = (text = ''): Frame[] => {
     lease.append(text)
     lease.sending = lease.cut(1_000)

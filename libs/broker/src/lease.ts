@@ -1,5 +1,6 @@
-import { BrokerError, FRAME_BYTES, toErrorInfo, type AttemptOutcome, type Frame, type Head, type Job, type Rung, type Saved, type TerminalRecord } from '@drover/core'
-import { toFrames, type Appender } from './appender.ts'
+import { BrokerError, toErrorInfo, type AttemptOutcome, type Frame, type Head, type Job, type Rung, type Saved, type TerminalRecord } from '@drover/core'
+import type { Appender } from './appender.ts'
+import { cutAt, toFrames } from './cut-text.ts'
 import type { Lane } from './keys.ts'
 import { FORGETS_MS } from './limits.ts'
 
@@ -25,6 +26,8 @@ export interface LeaseFacts {
   node: string
   /** No further attempt will be granted if this one fails. */
   lastStart: boolean
+  /** Attempts before this one that were given back uncounted. */
+  returned: number
   /** How the last attempt before this one failed, if it could say so. */
   failure?: BrokerError | undefined
 }
@@ -53,6 +56,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
   #body: string
   readonly node: string
   readonly lastStart: boolean
+  readonly returned: number
   readonly failure: BrokerError | undefined
   next: number
   /** Frames under way to Redis. */
@@ -87,6 +91,7 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
     this.#body = facts.body
     this.node = facts.node
     this.lastStart = facts.lastStart
+    this.returned = facts.returned
     this.failure = facts.failure
     this.#actions = actions
   }
@@ -223,13 +228,8 @@ export class Lease implements Omit<LeaseFacts, 'body'> {
       while (count < this.#again.length && (count === 0 || size < most)) size += this.#again[count++]!.text?.length ?? 0
       return this.#again.splice(0, count)
     }
-    const whole = this.#text.length <= most
-    let to = this.#text.length
-    if (!whole) {
-      to = most - (most % FRAME_BYTES)
-      const last = this.#text.charCodeAt(to - 1)
-      if (last >= 0xd800 && last < 0xdc00) to -= 1
-    }
+    const to = cutAt(this.#text, most)
+    const whole = to === this.#text.length
     const frames = toFrames(this.#text.slice(0, to), this.#frame)
     this.#text = this.#text.slice(to)
     this.#frame = {}

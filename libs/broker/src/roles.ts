@@ -9,24 +9,28 @@ export type Role = (typeof ROLES)[number]
 const CONNECTION = 'ping info client|setname eval evalsha subscribe unsubscribe'
 /** What both roles do to keys, nearly all of it within scripts. */
 const BOTH =
-  'del exists get hget hgetall hincrby hmget hmset hset incr lindex llen lpos lpush lrange lrem persist pexpire pttl rpush sadd scard set sismember smembers ' +
-  'srem time xadd xrange xrevrange xtrim zadd zcard zrange zrangebyscore zrem zremrangebyscore zrevrangebyscore zscore'
+  'del exists get hdel hexists hget hgetall hincrby hmget hmset hset incr lindex llen lpos lpush lrange lrem ltrim persist pexpire pttl rpush sadd scard set sismember smembers ' +
+  'srem time xadd xrange xrevrange xtrim zadd zcard zrange zrangebyscore zrank zrem zremrangebyscore zrevrangebyscore zscore'
+
+/** What gateways do besides for files and batches. */
+const FILES = 'bitcount getbit setbit zrevrange zrevrank'
 
 /** Commands of each role, by the names of Redis' access control; `publish` is given with its channels. */
 export const COMMANDS: Readonly<Record<Role, readonly string[]>> = {
-  gateway: `${CONNECTION} ${BOTH}`.split(' '),
-  worker: `${CONNECTION} ${BOTH} bzpopmin hdel hexists ltrim rpoplpush zpopmin zremrangebyrank zrevrange`.split(' '),
+  gateway: `${CONNECTION} ${BOTH} ${FILES} hlen`.split(' '),
+  worker: `${CONNECTION} ${BOTH} bzpopmin rpoplpush zpopmin zremrangebyrank zrevrange`.split(' '),
 }
 
 /** What a role may touch: a gateway all of the installation, a worker what it works on; nobody anything beyond the prefix. */
 const reach = (role: Role, prefix: string): { keys: string[]; hears: string[]; tells: string[] } => {
   const named = keys(prefix)
   const any = '*'
-  if (role === 'gateway') return { keys: [`~${prefix}:*`], hears: [`&${named.replies(any)}`], tells: [`&${named.replies(any)}`, `&${named.control(any)}`] }
-  const own = [`${named.lanePrefix}:*`, named.lanes, named.bytes, named.deadlines, `${prefix}:job:*`, named.nodes, named.node(any), named.description(any), named.wake(any), named.took(any), named.sweep]
+  if (role === 'gateway') return { keys: [`~${prefix}:*`], hears: [`&${named.replies(any)}`, `&${named.apiKeysChanged}`], tells: [`&${named.replies(any)}`, `&${named.control(any)}`, `&${named.apiKeysChanged}`] }
+  const own = [`${named.lanePrefix}:*`, named.lanes, named.bytes, named.deadlines, `${prefix}:job:*`, `${prefix}:jobs:*`, named.nodes, named.node(any), named.loans(any), named.description(any), named.wake(any), named.took(any), named.sweep, `${prefix}:use:*`]
   return {
     // Whether a gateway lives, what it writes, and which nodes are drained decide what becomes of jobs: that is only to be read.
-    keys: [...own.map((key) => `~${key}`), `%R~${named.gateway(any)}`, `%R~${named.wire}`, `%R~${named.drained}`],
+    // What has ended it tells, and cannot read; who has webhooks it may know, not what they are.
+    keys: [...own.map((key) => `~${key}`), ...[named.gateway(any), named.wire, named.drained, named.webhooksOf(any)].map((key) => `%R~${key}`), `%W~${named.outbox}`],
     hears: [`&${named.control(any)}`],
     tells: [`&${named.replies(any)}`, `&${named.control(any)}`],
   }

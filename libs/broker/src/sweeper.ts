@@ -38,7 +38,7 @@ export const sweeper = ({ id, redis, keys, base, lanes, scripts, onError, onReco
     if (sweeping || up() < SETTLE_MS) return
     sweeping = true
     try {
-      const [mine, ...ended] = (await scripts.sweep([keys.sweep, keys.deadlines], [base, LINGER_MS, id, TURN_MS, deadlineError, EXPIRED_BATCH])) as [number, ...string[]]
+      const [mine, ...ended] = (await scripts.sweep([keys.sweep, keys.deadlines, keys.jobsUntil], [base, LINGER_MS, id, TURN_MS, deadlineError, EXPIRED_BATCH])) as [number, ...string[]]
       if (mine === 0) return
       for (let i = 0; i < ended.length; i += 2) await lanes.remove(ended[i + 1] as Lane, ended[i] as JobId)
       for (const lane of (await redis.smembers(keys.lanes)) as Lane[]) {

@@ -15,8 +15,9 @@ const RENEW_BATCH = 64
 /** Log entries read at once by an attempt that goes on with an answer. */
 const HISTORY_ENTRIES = 256
 
-/** Keys of BullMQ's moveToActive, in its order. */
+/** Keys of BullMQ's moveToActive, in its order; then our own of a lane. */
 const TAKE_KEYS = ['wait', 'active', 'prioritized', 'events', 'stalled', 'limiter', 'delayed', 'paused', 'meta', 'pc', 'marker']
+const OWN_KEYS = ['ranks', 'since']
 
 export interface WorkerBrokerOptions {
   node: string
@@ -37,10 +38,13 @@ export interface WorkerBrokerOptions {
 export interface LaneView {
   lane: Lane
   waiting: number
-  /** ms that the job at its head has waited. */
+  /** ms that the job that waits longest has waited; by fair share it need not be the next. */
   headAge: number
   running: number
 }
+
+/** The lane's keys that a view needs. */
+export const VIEW_KEYS = ['prioritized', 'wait', 'active', 'since']
 
 const exhausted = JSON.stringify(toErrorInfo(new BrokerError('attempts_exhausted', `the job was started ${MAX_STARTS} times and its node was lost each time`)))
 export const deadlineError = JSON.stringify(toErrorInfo(new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')))
@@ -58,12 +62,14 @@ export class WorkerBroker {
   #timer: NodeJS.Timeout
   #up: () => number
   #ofLane: (lane: Lane) => readonly string[]
+  #ownOfLane: (lane: Lane) => readonly string[]
   /** Redis has been away since this worker began. */
   #away = false
 
   constructor(options: WorkerBrokerOptions) {
     this.#options = options
     this.#ofLane = laneKeys(options.keys, TAKE_KEYS)
+    this.#ownOfLane = laneKeys(options.keys, OWN_KEYS)
     options.redis.on('close', () => (this.#away = true))
     this.#up = upFor(options.redis)
     this.#appender = new Appender(options)
@@ -108,7 +114,7 @@ export class WorkerBroker {
     this.#tokens += 1
     const token = `${instance}.${this.#tokens.toString(36)}`
     const taken = (await scripts.take(
-      [...this.#ofLane(lane), keys.took(token)],
+      [...this.#ofLane(lane), keys.took(token), ...this.#ownOfLane(lane)],
       [base, LINGER_MS, keys.ofLane(lane, ''), Date.now(), token, LOCK_MS, node, MAX_STARTS, exhausted, deadlineError, this.#mayJudge],
     )) as ['begun', JobId, string, number, number, number, string, number, string] | ['gone' | 'ended', JobId] | ['empty']
     if (taken[0] === 'empty') return 'empty'
@@ -131,13 +137,13 @@ export class WorkerBroker {
     const body = 'inline' in job.body ? job.body.inline : beside
     job.body = { beside: true }
     const lease = new Lease(
-      { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS, failure: failure === '' ? undefined : fromErrorInfo(ErrorInfo.parse(JSON.parse(failure))) },
+      { job, lane, token, attempt, next, remainingMs, body, node, lastStart: starts >= MAX_STARTS, returned: attempt - starts, failure: failure === '' ? undefined : fromErrorInfo(ErrorInfo.parse(JSON.parse(failure))) },
       {
         appender: this.#appender,
         finish: () => void lanes.finish(lane, id, token).catch(this.#options.onError),
         release: async (_lease, counted, error) => {
           const info = error ? JSON.stringify(toErrorInfo(error)) : ''
-          const released = await scripts.release([keys.job(id)], [attempt, token, counted ? 1 : 0, info])
+          const released = await scripts.release([keys.job(id), keys.ofLane(lane, 'since')], [attempt, token, counted ? 1 : 0, info, id])
           return released === 1 && (await lanes.giveBack(lane, id, token))
         },
         history: (each) => this.#history(each),
@@ -171,7 +177,7 @@ export class WorkerBroker {
   async view(lanes: readonly Lane[]): Promise<LaneView[]> {
     const { scripts, keys, base } = this.#options
     if (lanes.length === 0) return []
-    const names = lanes.flatMap((lane) => [keys.ofLane(lane, 'prioritized'), keys.ofLane(lane, 'wait'), keys.ofLane(lane, 'active')])
+    const names = lanes.flatMap((lane) => VIEW_KEYS.map((name) => keys.ofLane(lane, name)))
     const numbers = (await scripts.view(names, [base])) as number[]
     return lanes.map((lane, i) => ({ lane, waiting: numbers[3 * i]!, headAge: numbers[3 * i + 1]!, running: numbers[3 * i + 2]! }))
   }
@@ -264,7 +270,7 @@ export class WorkerBroker {
     this.#reclaiming.add(lease)
     const { scripts, keys, node } = this.#options
     const { job, lane, token, attempt } = lease
-    const names = [keys.job(job.id), keys.ofLane(lane, `${job.id}:lock`), ...['wait', 'prioritized', 'active', 'stalled', job.id].map((name) => keys.ofLane(lane, name))]
+    const names = [keys.job(job.id), keys.ofLane(lane, `${job.id}:lock`), ...['wait', 'prioritized', 'active', 'stalled', job.id, 'since'].map((name) => keys.ofLane(lane, name))]
     try {
       for (const end = performance.now() + RECLAIM_MS; ; await new Promise((resolve) => setTimeout(resolve, RECLAIM_PAUSE_MS))) {
         const answer = (await scripts.reclaim(names, [job.id, token, attempt, node, LOCK_MS])) as number | 'gone' | 'ended' | 'lost'

@@ -23,7 +23,7 @@ local function store(i)
   local job, attempt, token = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local first, count, frames, record = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), ARGV[a + 6], ARGV[a + 7]
   local key, log = KEYS[3 * i - 2], KEYS[3 * i - 1]
-  local h = redis.call('HMGET', key, 'att', 'tok', 'next', 'rec', 'bytes', 'st', 'fol', 'rtok', 'lane')
+  local h = redis.call('HMGET', key, 'att', 'tok', 'next', 'rec', 'bytes', 'st', 'fol', 'rtok', 'lane', 'keep', 'size', 'hook', 'list', 'own', 'lim')
   local number = tonumber(h[3] or '1')
   if h[4] then return h[8] == token and first < number and 'ok' or 'ended' end
   if not h[7] then return 'gone' end
@@ -42,9 +42,11 @@ local function store(i)
     if number == 1 then redis.call('PEXPIRE', log, redis.call('PTTL', key)) end
     if ends then redis.call('HSET', key, 'next', number + count, 'bytes', bytes, 'rec', record, 'rtok', token)
     else redis.call('HSET', key, 'next', number + count, 'bytes', bytes) end
+    if number == 1 and h[13] and h[6] == '1' then redis.call('HSET', key, 'first', now_ms()) end
   end
   if ends then
-    retire(base, job, linger)
+    retire(base, job, h[10] or linger, h[9], h[11], number > 1, h[12], record, h[13])
+    if h[15] then limiter().settle_use(base, h[14], job, h[15], record, now_ms()) end
     finish_lane(job, h[9], token)
   end
   if ends or h[6] == '1' then

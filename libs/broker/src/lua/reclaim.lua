@@ -2,6 +2,7 @@
 -- seconds of what it had answered: it holds writes back while an fsync is under way. The job is then where it was before, in its
 -- lane, and belongs to whoever comes first.
 -- KEYS[1] job hash  [2] lock  [3] lane's wait  [4] lane's prioritized  [5] lane's active  [6] lane's stalled  [7] BullMQ's job
+--      [8] lane's since
 -- ARGV[1] job id  [2] lease token  [3] attempt  [4] node  [5] lock ms
 -- Returns the number of the next frame | 'gone' (nor is the job there; its gateway may bring it again) | 'ended' | 'lost'
 local h = redis.call('HMGET', KEYS[1], 'fol', 'rec', 'att', 'tok', 'next', 'starts')
@@ -17,5 +18,6 @@ if not redis.call('LPOS', KEYS[5], ARGV[1]) then
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
 redis.call('SREM', KEYS[6], ARGV[1])
+redis.call('ZREM', KEYS[8], ARGV[1])
 redis.call('HSET', KEYS[1], 'att', ARGV[3], 'tok', ARGV[2], 'node', ARGV[4], 'starts', math.max(1, tonumber(h[6] or '0')))
 return tonumber(h[5] or '1')
