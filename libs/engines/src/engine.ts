@@ -1,4 +1,4 @@
-import type { DialectId, EngineKind, HeldModel, LoadedModel, ModelDescription, ModelName } from '@drover/core'
+import type { DialectId, EngineKind, HeldModel, Layout, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 
 /** A small answer of an engine, read whole. */
 export interface JsonAnswer {
@@ -54,6 +54,8 @@ export interface Engine {
   /** Unique on the node and the same after a restart. */
   readonly id: string
   readonly kind: EngineKind
+  /** How it runs its models; absent: on this node. */
+  readonly layout?: Layout
   readonly url: string
   /** Dialects whose endpoints it has itself. */
   readonly speaks: readonly DialectId[]

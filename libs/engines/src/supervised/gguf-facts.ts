@@ -1,4 +1,7 @@
+import type { ModelShape } from '@drover/core'
 import type { GGUFParseOutput } from '@huggingface/gguf'
+import { MOST_LAYERS, shapeWith, weightBytes } from './gguf-weights.ts'
+import type { TensorBytes, WeightBytes } from './gguf-weights.ts'
 
 export type Pooling = 'mean' | 'cls' | 'last' | 'rank'
 
@@ -12,12 +15,10 @@ export interface GgufFacts {
   /** Tokens that the model was trained for. */
   contextLength?: number
   embeddingLength?: number
-  layers: number
-  heads: number
-  /** Bytes of KV cache for one token, as llama.cpp keeps it by default (16 bits per number). 0 where there is no attention. */
-  kvBytesPerToken: number
-  /** Tokens of its vocabulary. */
-  vocabulary: number
+  /** Of a model in several parts: with the weights of this one alone. */
+  shape: ModelShape
+  /** Of this file alone. */
+  weights: WeightBytes
   /** What the chat template makes use of; absent: there is none. */
   template?: { text: string; tools: boolean; thinking: boolean }
   /** The header's entries but its name and template, as Ollama shows them: of an array of more than five items nothing. */
@@ -40,6 +41,7 @@ const BLOCKS: Readonly<Record<number, readonly [numbers: number, bytes: number]>
   24: [1, 1], 25: [1, 2], 26: [1, 4], 27: [1, 8], 28: [1, 8], 29: [256, 56], 30: [1, 2], 34: [256, 54], 35: [256, 66], 39: [32, 17],
 }
 
+/** As llama.cpp keeps its cache by default. */
 const KV_BYTES_PER_NUMBER = 2
 
 /** Architectures that only make vectors. */
@@ -53,12 +55,13 @@ const pooledBy = (type: number | undefined): { pooling?: Pooling } => {
   return pooling === undefined ? {} : { pooling }
 }
 
-/** The facts of a header. `fileTypes` gives a file type's name by its number. */
+/** The facts of a header. `fileTypes` gives a file type's name by its number. @throws RangeError when it claims more layers than llama.cpp takes */
 export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fileTypes: Readonly<Record<number, string>>): GgufFacts => {
   const architecture = textOf(metadata['general.architecture']) ?? ''
   const own = (key: string): unknown => metadata[`${architecture}.${key}`]
   const number = (key: string): number | undefined => numberOf(own(key))
   const layers = number('block_count') ?? 0
+  if (!(layers <= MOST_LAYERS)) throw new RangeError(`claims ${layers} layers, and llama.cpp takes ${MOST_LAYERS} at most`)
   const embeddingLength = number('embedding_length')
   const heads = perLayer(own('attention.head_count'), layers)
   const mostHeads = Math.max(0, ...heads)
@@ -72,22 +75,31 @@ export const factsOf = ({ metadata, tensorInfos, tensorDataOffset }: Header, fil
   const tokens = metadata['tokenizer.ggml.tokens']
   let parameters = 0
   let end = 0
-  for (const { shape, dtype, offset } of tensorInfos) {
+  const tensors: TensorBytes[] = []
+  for (const { name, shape, dtype, offset } of tensorInfos) {
     const numbers = shape.reduce((product, size) => product * Number(size), 1)
-    const [per, bytes] = BLOCKS[dtype] ?? [1, 0]
+    const [per, perBlock] = BLOCKS[dtype] ?? [1, 0]
+    const bytes = Math.ceil(numbers / per) * perBlock
     parameters += numbers
-    end = Math.max(end, Number(offset) + Math.ceil(numbers / per) * bytes)
+    end = Math.max(end, Number(offset) + bytes)
+    tensors.push({ name, bytes })
   }
+  const weights = weightBytes(tensors, { encodes: ENCODERS.test(architecture) })
   return {
     architecture,
     parameters,
     ...(quantization === undefined ? {} : { quantization }),
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(embeddingLength === undefined ? {} : { embeddingLength }),
-    layers,
-    heads: mostHeads,
-    kvBytesPerToken: kvHeads.reduce((sum, count) => sum + count * numbersPerHead * KV_BYTES_PER_NUMBER, 0),
-    vocabulary: number('vocab_size') ?? (Array.isArray(tokens) ? tokens.length : 0),
+    shape: shapeWith(weights, {
+      kv: kvHeads.map((count) => count * numbersPerHead * KV_BYTES_PER_NUMBER),
+      embedding: embeddingLength ?? 0,
+      feedForward: feedForward(number, Math.max(0, ...perLayer(own('feed_forward_length'), layers)), embeddingLength ?? 0),
+      vocabulary: number('vocab_size') ?? (Array.isArray(tokens) ? tokens.length : 0),
+      heads: mostHeads,
+      ...(contextLength === undefined ? {} : { contextLength }),
+    }),
+    weights,
     ...(template === undefined ? {} : { template: { text: template, tools: /\btools\b/.test(template), thinking: /<think>|enable_thinking/.test(template) } }),
     metadata: Object.fromEntries(Object.entries(metadata).filter(([key]) => !NOT_SHOWN.has(key)).map(([key, value]) => [key, shown(value)])),
     embedding: ENCODERS.test(architecture) || number('pooling_type') !== undefined,
@@ -107,6 +119,17 @@ const SHOWN_ITEMS = 5
 const shown = (value: unknown): unknown =>
   Array.isArray(value) ? (value.length > SHOWN_ITEMS ? [] : value.map(shown)) : typeof value === 'bigint' ? Number(value) : value
 
+/**
+ * Of a layer with experts what all that are asked for one token hold, each its network or its answer, and those that are always asked.
+ * A model that says nothing of it has something else in its place, of the usual size.
+ */
+const feedForward = (number: (key: string) => number | undefined, dense: number, embedding: number): number => {
+  const expert = number('expert_feed_forward_length') ?? dense
+  const shared = number('expert_shared_feed_forward_length') ?? (number('expert_shared_count') ?? 0) * expert
+  const experts = (number('expert_used_count') ?? 0) * Math.max(expert, embedding)
+  return Math.max(dense, experts + shared) || 4 * embedding
+}
+
 /** A count that is the same for all layers, or told for each. */
 const perLayer = (value: unknown, layers: number): number[] =>
-  Array.isArray(value) ? value.map((each) => numberOf(each) ?? 0) : Array.from({ length: layers }, () => numberOf(value) ?? 0)
+  Array.from({ length: layers }, (_, i) => numberOf(Array.isArray(value) ? value[i] : value) ?? 0)

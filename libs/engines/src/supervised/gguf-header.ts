@@ -5,6 +5,8 @@ import type { GgufFacts } from './gguf-facts.ts'
 export type GgufReading = { kind: 'whole'; facts: GgufFacts } | { kind: 'incomplete' } | { kind: 'unreadable'; reason: string }
 
 const FILE_MS = 3_000
+/** How long the thread may take until it begins, on a machine that is busy with other things. */
+const BEGIN_MS = 30_000
 /** A header is some megabytes, most of it vocabulary; a file may claim anything. */
 const MEMORY_MB = 512
 
@@ -32,10 +34,10 @@ const readSome = (paths: readonly string[]): Promise<GgufReading[]> =>
       void thread.terminate().then(() => resolve(readings))
     }
     const late = () => over(`its header takes more than ${FILE_MS / 1000} s to read`)
-    let timer = setTimeout(late, FILE_MS)
-    thread.on('message', (reading: GgufReading) => {
+    let timer = setTimeout(late, BEGIN_MS)
+    thread.on('message', (message: GgufReading | 'begun') => {
       clearTimeout(timer)
-      readings.push(reading)
+      if (message !== 'begun') readings.push(message)
       if (readings.length === paths.length) over('')
       else timer = setTimeout(late, FILE_MS)
     })

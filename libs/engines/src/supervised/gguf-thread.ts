@@ -4,7 +4,7 @@ import { gguf, GGMLFileQuantizationType } from '@huggingface/gguf'
 import { factsOf } from './gguf-facts.ts'
 import type { GgufReading } from './gguf-header.ts'
 
-/** Reads the headers of the files that it is given, one after the other, and tells what each says. A thread of `gguf-header.ts`. */
+/** Reads the headers of the files that it is given, one after the other, and tells that it has begun and what each says. A thread of `gguf-header.ts`. */
 const read = async (path: string): Promise<GgufReading> => {
   const { size } = await stat(path)
   if (size === 0) return { kind: 'incomplete' }
@@ -20,6 +20,7 @@ const read = async (path: string): Promise<GgufReading> => {
 }
 
 const tell = parentPort?.postMessage.bind(parentPort)
+tell?.('begun')
 for (const path of workerData as string[]) {
   tell?.(await read(path).catch((error: Error): GgufReading => ({ kind: 'unreadable', reason: error.message })))
 }

@@ -1,31 +1,35 @@
+import { BATCH_TOKENS, kvBytes, layersRoom, outputRoom, PROGRAM_BYTES } from '@drover/core'
 import { readGpus } from '../gpus.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 
-/** Tokens that llama.cpp computes at once by default (`--ubatch-size`). */
-const BATCH = 512
 /** The room for a batch grows with its square: longer texts are refused by models that embed. */
 const LONGEST_EMBEDDED = 2_048
-/** What a llama-server takes before its model: measured 35 MB, with room. */
-const PROGRAM_BYTES = 64 * 1024 * 1024
 
 /**
- * Bytes that a llama-server takes with a model: the weights, the KV cache of all slots in full, and room to compute in, of which the
- * largest piece is a batch of answers over the whole vocabulary. An estimate on the careful side: sliding windows count as full.
+ * Bytes that a llama-server takes with a model on one node: the weights, the KV cache of all slots in full, and room to compute in. An
+ * estimate on the careful side: sliding windows count as full.
  */
-export const memoryNeeded = ({ size, facts }: { size: number; facts: GgufFacts }, { slots, ctx }: { slots: number; ctx: number }): number =>
-  size + facts.kvBytesPerToken * ctx * slots + PROGRAM_BYTES + roomToCompute(facts, batchOf(facts, ctx))
-
-/** Tokens that are computed at once: of a model that embeds a whole text. */
-export const batchOf = ({ embedding }: GgufFacts, ctx: number): number => (embedding ? Math.min(ctx, LONGEST_EMBEDDED) : BATCH)
-
-const roomToCompute = ({ embedding, heads, vocabulary, embeddingLength = 0 }: GgufFacts, batch: number): number =>
-  batch * 4 * ((embedding ? heads * batch : vocabulary) + 4 * embeddingLength)
-
-/** Bytes that models may take on this machine: most of what is free now, cards included; the rest is for everybody else. */
-export const usableMemory = async (signal?: AbortSignal): Promise<number> => {
-  const gpus = await readGpus(signal)
-  return Math.floor(process.availableMemory() * 0.8 + gpus.reduce((sum, { free }) => sum + free, 0) * 0.9)
+export const memoryNeeded = ({ size, facts }: { size: number; facts: GgufFacts }, { slots, ctx }: { slots: number; ctx: number }): number => {
+  const { shape, embedding } = facts
+  const run = { slots, context: ctx, batch: batchOf(facts, ctx) }
+  const kv = shape.kv.reduce((sum, perToken) => sum + kvBytes(perToken, run), 0)
+  return size + kv + PROGRAM_BYTES + layersRoom(shape, run, true) + (embedding ? pairsRoom(facts, run.batch) : outputRoom(shape, run))
 }
 
-/** `5.1 GB`, for people. */
-export const inGigabytes = (bytes: number): string => (bytes >= 1e8 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.ceil(bytes / 1e6)} MB`)
+/** Tokens that are computed at once: of a model that embeds a whole text. */
+export const batchOf = ({ embedding }: GgufFacts, ctx: number): number => (embedding ? Math.min(ctx, LONGEST_EMBEDDED) : BATCH_TOKENS)
+
+/** What every head notes of each pair of tokens, where a card has no flash attention for heads of that size. */
+const pairsRoom = ({ shape }: GgufFacts, batch: number): number => batch * batch * shape.heads * 4
+
+/** Parts of what is free that models may take; the rest is for everybody else. */
+const USABLE = { cpu: 0.8, gpu: 0.9 } as const
+
+/** Bytes of one kind of memory that models may take where so many are free. */
+export const usableOf = (kind: keyof typeof USABLE, free: number): number => Math.floor(free * USABLE[kind])
+
+/** Bytes that models may take on this machine: most of what is free now, cards included. */
+export const usableMemory = async (signal?: AbortSignal): Promise<number> => {
+  const gpus = await readGpus(signal)
+  return usableOf('cpu', process.availableMemory()) + usableOf('gpu', gpus.reduce((sum, { free }) => sum + free, 0))
+}

@@ -28,12 +28,19 @@ test('the header tells what a model is and what it takes', async () => {
     model: 'drover-small_q8:latest',
     size,
     facts: {
-      architecture: 'llama', parameters: 2_853_312, quantization: 'Q8_0', contextLength: 1_024, embeddingLength: 192, layers: 6, heads: 6,
-      vocabulary: 1_024, embedding: false, template: { tools: true }, wholeBytes: size,
+      architecture: 'llama', parameters: 2_853_312, quantization: 'Q8_0', contextLength: 1_024, embeddingLength: 192,
+      embedding: false, template: { tools: true }, wholeBytes: size,
       // Key and value of 192 numbers in each of six layers, two bytes each.
-      kvBytesPerToken: 2 * 192 * 6 * 2,
+      shape: { kv: Array.from({ length: 6 }, () => 2 * 192 * 2), embedding: 192, vocabulary: 1_024, heads: 6, contextLength: 1_024 },
     },
   })
+  // Layers, each as large as the others, and embeddings that serve as the output, too, are all of the file but its header.
+  const { layers = [], input = 0, output = 0 } = model?.facts.shape ?? {}
+  expect(new Set(layers).size).toBe(1)
+  const weights = layers.reduce((sum, bytes) => sum + bytes, output)
+  expect(size - weights).toBeGreaterThan(10_000)
+  expect(size - weights).toBeLessThan(100_000)
+  expect(output - input).toBe(192 * 4)
   if (model) expect(memoryNeeded(model, { slots: 2, ctx: 1_024 }) - memoryNeeded(model, { slots: 1, ctx: 1_024 })).toBe(4_608 * 1_024)
 })
 
@@ -71,7 +78,7 @@ test('what is cut off, no GGUF or in parts is left out with one reason each, unt
     ['parts:latest', at('parts-00001-of-00002.gguf')],
     ['weights:latest', at('weights.gguf')],
   ])
-  expect(models[0]).toMatchObject({ size: 2 * bytes.length, facts: { parameters: 2 * 2_853_312 } })
+  expect(models[0]).toMatchObject({ size: 2 * bytes.length, facts: { parameters: 2 * 2_853_312, shape: { layers: models[1]?.facts.shape.layers.map((bytes) => 2 * bytes) } } })
   expect(leftOut).toHaveLength(5)
 })
 

@@ -6,6 +6,7 @@ import { nameOfFile } from '../model-file.ts'
 import type { GgufFacts } from './gguf-facts.ts'
 import { readGgufHeaders } from './gguf-header.ts'
 import type { GgufReading } from './gguf-header.ts'
+import { allWeights, shapeWith } from './gguf-weights.ts'
 
 /** A model that lies as one GGUF file, or several parts of one. */
 export interface ModelFile {
@@ -17,7 +18,7 @@ export interface ModelFile {
   size: number
   /** RFC 3339. */
   modifiedAt: string
-  /** Of the first part; `parameters` of all. */
+  /** Of the first part; `parameters`, `weights` and `shape` of all. */
   facts: GgufFacts
   /** Changes with the file. */
   stamp: string
@@ -114,12 +115,13 @@ const modelOf = (group: readonly Part[], known: ReadonlyMap<string, GgufReading>
   const [main] = facts
   if (!main) return ''
   if (main.architecture === 'clip') return 'is a projector for images, no model by itself'
+  const weights = allWeights(facts.map((each) => each.weights))
   return {
     model: nameOfFile(first.path),
     path: first.path,
     size: group.reduce((sum, { size }) => sum + size, 0),
     modifiedAt: new Date(Math.max(...group.map(({ modified }) => modified))).toISOString(),
-    facts: { ...main, parameters: facts.reduce((sum, { parameters }) => sum + parameters, 0) },
+    facts: { ...main, parameters: facts.reduce((sum, { parameters }) => sum + parameters, 0), weights, shape: shapeWith(weights, main.shape) },
     stamp: group.map(stampOf).join('\0'),
   }
 }

@@ -4,11 +4,22 @@ import { expect, test } from 'vitest'
 import { llamaServer } from '../llama-server.ts'
 import type { ModelFile } from './model-files.ts'
 import { residency, type ResidencyEvent, type ResidencyOptions } from './residency.ts'
+import { sharedRoom } from './room.ts'
 import type { RunningServer } from './server-process.ts'
 
-const facts = { architecture: 'llama', parameters: 1, layers: 1, heads: 1, kvBytesPerToken: 1, vocabulary: 1, metadata: {}, embedding: false, wholeBytes: 1 }
+const weights = { layers: [1], input: 0, output: 0, embeddings: 0, largest: 1, ownOutput: true }
+const shape = { layers: [1], kv: [1], input: 0, output: 0, largest: 1, embedding: 1, feedForward: 1, vocabulary: 1, heads: 1 }
+const facts = { architecture: 'llama', parameters: 1, shape, weights, metadata: {}, embedding: false, wholeBytes: 1 }
 /** A model whose file is as large as its need. */
 const file = (model: string, size = 60): ModelFile => ({ model: model as ModelName, path: `/${model}`, size, modifiedAt: '', facts, stamp: model })
+
+/** Memory of which `others` have some. */
+const shared = (others = 0, most = 100) => {
+  const share = { most, others, used: 0, waited: 0, now: () => most - share.others, use: (bytes: number) => void (share.used = bytes), short: () => void (share.waited += 1) }
+  return share
+}
+
+const sizeOf = ({ size }: ModelFile): number => size
 
 /** A house of 100 bytes in which servers start at once, unless told otherwise; processes are only counted. */
 const house = (options: Partial<ResidencyOptions> = {}) => {
@@ -34,7 +45,7 @@ const house = (options: Partial<ResidencyOptions> = {}) => {
       },
     }
   }
-  const memory = residency({ limit: 100, needOf: ({ size }) => size, start, keepAliveMs: Infinity, turnMs: 60_000, onEvent: (event) => events.push(event), ...options })
+  const memory = residency({ room: sharedRoom(shared(), sizeOf), start, keepAliveMs: Infinity, turnMs: 60_000, onEvent: (event) => events.push(event), ...options })
   /** A call that has come to its model, or why not. */
   const call = (model: ModelFile) => {
     const { promise: entered, resolve, reject } = Promise.withResolvers<RunningServer>()
@@ -63,7 +74,7 @@ test('an idle model makes room, the one least recently used first; one at work d
   const c = call(file('c', 40))
   await c.entered
   expect(stopped()).toEqual(['b evicted'])
-  expect(memory.residents().map(({ model }) => model)).toEqual(['a', 'c'])
+  expect(memory.residents().map((resident) => resident.file.model)).toEqual(['a', 'c'])
   expect(most()).toBe(2)
 })
 
@@ -110,11 +121,11 @@ test('who leaves while waiting is forgotten', async () => {
   a.leave()
   await sleep(20)
   expect([...running.keys()]).toEqual(['a'])
-  expect(memory.residents()).toMatchObject([{ model: 'a' }])
+  expect(memory.residents()).toMatchObject([{ file: { model: 'a' } }])
 })
 
 test('a model that could never fit is refused with the numbers', async () => {
-  const { call } = house({ limit: 3.9e9 })
+  const { call } = house({ room: sharedRoom(shared(0, 3.9e9), sizeOf) })
   await expect(call(file('a', 5.1e9)).entered).rejects.toMatchObject({ code: 'engine_failed', message: 'a needs 5.1 GB of memory, 3.9 GB may be used' })
 })
 
@@ -172,6 +183,34 @@ test('a model whose file has changed is ended when nobody uses it', async () => 
   await expect.poll(stopped).toEqual(['a changed'])
 })
 
+test('a model whose memory somebody else wants goes when it is idle, and takes no new calls once it has had its turn', async () => {
+  const { memory, running, events, call } = house({ turnMs: 300 })
+  const a = call(file('a'))
+  await a.entered
+  const wanted = (is = true) => memory.wanted('a' as ModelName, is)
+  wanted()
+  // Its turn is not over.
+  const b = call(file('a'))
+  await b.entered
+  await sleep(320)
+  expect(memory.admits('a' as ModelName)).toBe(false)
+  const late = call(file('a'))
+  expect(await settled(late.entered)).toBe(false)
+  wanted(false)
+  expect(memory.admits('a' as ModelName)).toBe(true)
+  late.leave()
+  wanted()
+  a.leave()
+  b.leave()
+  wanted()
+  // Between two calls it is idle for a moment.
+  expect([...running.keys()]).toEqual(['a'])
+  await sleep(220)
+  wanted()
+  await expect.poll(() => running.size).toBe(0)
+  expect(events.at(-1)).toEqual({ kind: 'stopped', model: 'a', why: 'evicted' })
+})
+
 test('closing refuses who waits, and resolves when every process is gone', async () => {
   const { memory, call, running } = house()
   await call(file('a')).entered
@@ -181,4 +220,23 @@ test('closing refuses who waits, and resolves when every process is gone', async
   await expect(b.entered).rejects.toThrow('ending')
   await expect(call(file('c')).entered).rejects.toThrow('ending')
   expect(running.size).toBe(0)
+})
+
+test('what others have is waited for and said to be missed, and a model that would never fit is refused', async () => {
+  const share = shared(50)
+  const { memory, call } = house({ room: sharedRoom(share, sizeOf) })
+  await call(file('a', 40)).entered
+  expect(share).toMatchObject({ used: 40, waited: 0 })
+  await expect(call(file('x', 101)).entered).rejects.toThrow('x needs 1 MB of memory, 1 MB may be used')
+  const b = call(file('b', 60))
+  expect(await settled(b.entered)).toBe(false)
+  expect(share.waited).toBeGreaterThan(0)
+  expect(memory.admits('b' as ModelName)).toBe(false)
+  share.others = 0
+  expect(memory.admits('b' as ModelName)).toBe(true)
+  memory.refresh([file('a'), file('b')])
+  await b.entered
+  expect(share.used).toBe(100)
+  await memory.close()
+  expect(share.used).toBe(0)
 })

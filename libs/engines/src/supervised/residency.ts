@@ -1,14 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '@drover/core'
 import type { ModelName } from '@drover/core'
-import { inGigabytes } from './memory.ts'
 import type { ModelFile } from './model-files.ts'
+import type { Room } from './room.ts'
 import type { RunningServer } from './server-process.ts'
 
 export interface ResidencyOptions {
-  /** Bytes that all models in memory may take together. */
-  limit: number
-  needOf(file: ModelFile): number
+  room: Room
   /** @throws BrokerError, the process gone */
   start(file: ModelFile, signal: AbortSignal): Promise<RunningServer>
   /** How long a model stays without use, ms; `Infinity`: for ever. */
@@ -25,9 +23,7 @@ export type ResidencyEvent =
   | { kind: 'failed'; model: ModelName; error: BrokerError }
 
 export interface Resident {
-  model: ModelName
-  /** Bytes reserved for it. */
-  need: number
+  file: ModelFile
   /** Epoch ms at which it goes if nobody uses it; absent: it stays. */
   expiresAt?: number
 }
@@ -43,11 +39,12 @@ interface Wish {
 
 interface Seat {
   file: ModelFile
-  need: number
   wishes: Set<Wish>
   server?: RunningServer
   readyAt?: number
   usedAt: number
+  /** Since when somebody else wants its memory. */
+  wantedAt?: number | undefined
   /** Why it is being ended; its memory counts until the process is gone. */
   leaving?: 'idle' | 'evicted' | 'changed' | 'closed'
   ending: AbortController
@@ -61,7 +58,7 @@ const ENDING = () => new BrokerError('engine_failed', 'this worker is ending')
 const SETTLE_MS = 200
 const BACKOFF_MS = { first: 500, most: 2_000 }
 
-const sum = (seats: readonly Seat[]): number => seats.reduce((total, { need }) => total + need, 0)
+const filesOf = (seats: Iterable<Seat>): ModelFile[] => [...seats].map(({ file }) => file)
 
 /**
  * Who is in memory. Calls for a model in memory enter at once; a model that is not is started when it fits beside the others, for which
@@ -69,7 +66,7 @@ const sum = (seats: readonly Seat[]): number => seats.reduce((total, { need }) =
  * for a turn those at work take no new calls until it has had its own: so each model gets its turn, and none is started and ended
  * for every call.
  */
-export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }: ResidencyOptions) => {
+export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: ResidencyOptions) => {
   const seats = new Map<ModelName, Seat>()
   const queue: Wish[] = []
   const failures = new Map<ModelName, { count: number; at: number }>()
@@ -80,8 +77,11 @@ export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }
     const seat = seats.get(model)
     return seat?.leaving === undefined ? seat : undefined
   }
-  /** Until when a model in memory takes new calls although somebody waits for its memory. */
-  const turnEnd = (seat: Seat, waiting: Wish): number => Math.max(waiting.since, seat.readyAt ?? Infinity) + turnMs
+  /** Until when a model in memory takes new calls: its turn lasts for a while although somebody waits for its memory. */
+  const turnEnd = (seat: Seat, waiting?: Wish): number => {
+    const since = Math.min(waiting?.since ?? Infinity, seat.wantedAt ?? Infinity)
+    return since === Infinity ? Infinity : Math.max(since, seat.readyAt ?? Infinity) + turnMs
+  }
 
   const attach = (wish: Wish, seat: Seat): void => {
     queue.splice(queue.indexOf(wish), 1)
@@ -135,6 +135,7 @@ export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }
       clearTimeout(seat.timer)
       await seat.server?.engine.close()
       seats.delete(model)
+      room.holds(filesOf(seats.values()))
       const why = seat.leaving
       if (why !== undefined && why !== 'closed') onEvent({ kind: 'stopped', model, why })
       pump()
@@ -147,16 +148,17 @@ export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }
   }
 
   /** True when there is room now. Else room is made, if ending idle models can make it. */
-  const makeRoom = (wish: Wish, need: number): boolean => {
-    const all = [...seats.values()]
-    if (sum(all) + need <= limit) return true
-    let left = sum(all.filter(({ leaving }) => leaving === undefined))
-    const idle = all.filter(({ leaving, wishes }) => leaving === undefined && wishes.size === 0).toSorted((a, b) => a.usedAt - b.usedAt)
-    if (left - sum(idle) + need > limit) return false
+  const makeRoom = (wish: Wish): boolean => {
+    const { file } = wish
+    if (room.fits(file, filesOf(seats.values()))) return true
+    if (!room.fits(file, [])) room.short(file)
+    let left = [...seats.values()].filter(({ leaving }) => leaving === undefined)
+    const idle = left.filter(({ wishes }) => wishes.size === 0).toSorted((a, b) => a.usedAt - b.usedAt)
+    if (!room.fits(file, filesOf(left.filter((seat) => !idle.includes(seat))))) return false
     const leaving: Seat[] = []
     for (const seat of idle) {
-      if (left + need <= limit) break
-      left -= seat.need
+      if (room.fits(file, filesOf(left))) break
+      left = left.filter((each) => each !== seat)
       leaving.push(seat)
     }
     const rested = Math.max(0, ...leaving.map((seat) => Math.min(seat.usedAt + SETTLE_MS, turnEnd(seat, wish))))
@@ -175,18 +177,19 @@ export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }
       const { model } = wish.file
       const seat = usable(model)
       if (seat) {
-        if (!waiting || performance.now() < turnEnd(seat, waiting)) attach(wish, seat)
+        if (performance.now() < turnEnd(seat, waiting)) attach(wish, seat)
         continue
       }
       // Nobody overtakes who waits for memory: what is smaller would else come before it for ever.
       if (waiting) continue
-      const need = needOf(wish.file)
-      if (need > limit) {
+      const refusal = room.refusal(wish.file)
+      if (refusal) {
         queue.splice(queue.indexOf(wish), 1)
-        wish.refuse(new BrokerError('engine_failed', `${model} needs ${inGigabytes(need)} of memory, ${inGigabytes(limit)} may be used`))
-      } else if (!seats.has(model) && makeRoom(wish, need)) {
-        const fresh: Seat = { file: wish.file, need, wishes: new Set(), usedAt: performance.now(), ending: new AbortController() }
+        wish.refuse(refusal)
+      } else if (!seats.has(model) && makeRoom(wish)) {
+        const fresh: Seat = { file: wish.file, wishes: new Set(), usedAt: performance.now(), ending: new AbortController() }
         seats.set(model, fresh)
+        room.holds(filesOf(seats.values()))
         attach(wish, fresh)
         fresh.gone = run(fresh)
       } else waiting = wish
@@ -221,25 +224,37 @@ export const residency = ({ limit, needOf, start, keepAliveMs, turnMs, onEvent }
     admits(model: ModelName): boolean {
       const seat = usable(model)
       const waiting = queue.find((wish) => !usable(wish.file.model))
-      if (seat) return !waiting || performance.now() < turnEnd(seat, waiting)
+      if (seat) return performance.now() < turnEnd(seat, waiting)
       if (waiting?.file.model !== model) return !queue.some((wish) => wish.file.model === model)
-      return sum([...seats.values()].filter(({ leaving }) => leaving === undefined)) + needOf(waiting.file) <= limit
+      return room.fits(waiting.file, filesOf([...seats.values()].filter(({ leaving }) => leaving === undefined)))
+    },
+    /**
+     * Somebody else wants the memory of a model, or no longer. While that is so it is ended as soon as it is idle, and takes no new calls
+     * once it has had its turn. To be said again and again.
+     */
+    wanted(model: ModelName, is: boolean): void {
+      const seat = usable(model)
+      if (!seat) return
+      const now = performance.now()
+      seat.wantedAt = is ? (seat.wantedAt ?? now) : undefined
+      if (is && seat.server && seat.wishes.size === 0 && now > seat.usedAt + SETTLE_MS) end(seat, 'evicted')
     },
     /** An answer came from the model: the failures before it are forgotten. */
     worked: (model: ModelName) => void failures.delete(model),
     /** Models in memory, ready. */
     residents(): Resident[] {
-      return [...seats.values()].flatMap(({ file, need, server, leaving, wishes, usedAt }) => {
+      return [...seats.values()].flatMap(({ file, server, leaving, wishes, usedAt }) => {
         if (!server || leaving !== undefined) return []
         const left = usedAt + keepAliveMs - performance.now()
         const stays = keepAliveMs === Infinity || wishes.size > 0
-        return { model: file.model, need, ...(stays ? {} : { expiresAt: Date.now() + left }) }
+        return { file, ...(stays ? {} : { expiresAt: Date.now() + left }) }
       })
     },
-    /** Ends idle models whose file is no longer what it was. */
+    /** Ends idle models whose file is no longer what it was, and looks whether others have given memory back. To be called now and then. */
     refresh(files: readonly ModelFile[]): void {
       const stamps = new Map(files.map(({ model, stamp }) => [model, stamp]))
       for (const seat of seats.values()) if (seat.wishes.size === 0 && stamps.get(seat.file.model) !== seat.file.stamp) end(seat, 'changed')
+      queueMicrotask(pump)
     },
     /** Refuses who waits and ends every process; resolves when all are gone. */
     async close(): Promise<void> {

@@ -1,14 +1,10 @@
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
-import { createServer } from 'node:net'
-import { delimiter, join } from 'node:path'
-import type { Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '@drover/core'
 import type { Engine } from '../engine.ts'
+import { findProgram } from '../find-program.ts'
+import { freePort } from '../free-port.ts'
+import { startGuarded } from '../guarded.ts'
 import { engineHttp } from '../http.ts'
 import { llamaServer } from '../llama-server.ts'
 import { batchOf } from './memory.ts'
@@ -44,31 +40,9 @@ const POLL_MS = 25
 const LAST_LINES = 60
 const REASON_LENGTH = 400
 
-/**
- * A shell that becomes the program. Before it does it leaves a watch behind, which waits on a pipe whose other end we alone hold: a line
- * says that all is over, an end without one that we were killed, and then the program is killed too.
- */
-const GUARDED = '{ read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 & exec 3<&-; exec "$0" "$@"'
-
-/** Whether a program can be run, by its path or its name on the search path: its path, or why not. */
-export const findServer = (program = 'llama-server', searchPath = ''): { path: string } | { reason: string } => {
-  const named = program.includes('/')
-  const candidates = named ? [program] : searchPath.split(delimiter).filter(Boolean).map((folder) => join(folder, program))
-  const path = candidates.find(executable)
-  if (path !== undefined) return { path }
-  return named
-    ? { reason: `${program} is no program that can be run: correct DROVER_LLAMA_SERVER` }
-    : { reason: `no ${program} was found on the search path: install llama.cpp, or name the program with DROVER_LLAMA_SERVER` }
-}
-
-const executable = (path: string): boolean => {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
-}
+/** Where `llama-server` is, or why it cannot be run. */
+export const findServer = (program?: string, searchPath?: string): { path: string } | { reason: string } =>
+  findProgram({ names: ['llama-server'], named: program, searchPath, setting: 'DROVER_LLAMA_SERVER' })
 
 /**
  * Starts a `llama-server` for one model; resolves when it answers, its own warm-up run over. It is bound to the loopback and asks for a
@@ -92,24 +66,16 @@ const startOnce = async (file: ModelFile, settings: ServerSettings, signal: Abor
   const port = await freePort()
   signal.throwIfAborted()
   const apiKey = randomBytes(24).toString('base64url')
-  const child = spawn('/bin/sh', ['-c', GUARDED, found.path, ...argumentsFor(file, settings, port)], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-    // A Ctrl-C that is meant for us must not reach it: answers under way are to end first.
-    detached: true,
-    env: { ...withoutSecrets(settings.env), LLAMA_API_KEY: apiKey, GGML_NO_BACKTRACE: '1' },
-  })
   let ready = false
   let lines: string[] = []
-  keepLines(child, (line) => (lines = [...lines, line].slice(-LAST_LINES)))
-  const ended = endOf(child)
-  void ended.then(() => (child.stdio[3] as Writable).end('\n'))
-  const exited = ended.then((end) => new BrokerError('engine_failed', `llama-server for ${file.model} ended by itself (${end})${lastWords(lines, ready)}`))
-  const stop = async (): Promise<void> => {
-    child.kill('SIGTERM')
-    const kill = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-    await ended
-    clearTimeout(kill)
-  }
+  const server = startGuarded({
+    path: found.path,
+    args: argumentsFor(file, settings, port),
+    env: settings.env,
+    also: { LLAMA_API_KEY: apiKey, GGML_NO_BACKTRACE: '1' },
+    onLine: (line) => (lines = [...lines, line].slice(-LAST_LINES)),
+  })
+  const exited = server.ended.then((end) => new BrokerError('engine_failed', `llama-server for ${file.model} ended by itself (${end})${lastWords(lines, ready)}`))
   const address = { id: `llama-server for ${file.model}`, url: `http://127.0.0.1:${port}`, apiKey }
   const engine = llamaServer({ ...address, name: file.model })
   const giveUp = new AbortController()
@@ -121,8 +87,8 @@ const startOnce = async (file: ModelFile, settings: ServerSettings, signal: Abor
     await engine.look(signal)
   } catch (error) {
     giveUp.abort()
-    child.kill('SIGKILL')
-    await Promise.all([ended, engine.close()])
+    server.kill()
+    await Promise.all([server.ended, engine.close()])
     if (signal.aborted) throw signal.reason
     if (error instanceof BrokerError) throw error
     throw new BrokerError('engine_failed', `llama-server for ${file.model} was not ready after ${settings.startMs / 1000} s${lastWords(lines, ready)}`, { cause: error })
@@ -130,11 +96,11 @@ const startOnce = async (file: ModelFile, settings: ServerSettings, signal: Abor
   ready = true
   lines = []
   return {
-    pid: child.pid ?? 0,
+    pid: server.pid,
     engine,
     exited,
     stop: async () => {
-      await stop()
+      await server.stop(STOP_MS)
       await engine.close()
     },
   }
@@ -170,40 +136,6 @@ const answers = async (address: { id: string; url: string }, signal: AbortSignal
     await http.close()
   }
 }
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
-}
-
-const withoutSecrets = (env: Readonly<Record<string, string>>): Record<string, string> =>
-  Object.fromEntries(Object.entries(env).filter(([name]) => !/REDIS|KEY|TOKEN|SECRET|PASSWORD/i.test(name)))
-
-const keepLines = (child: ChildProcess, keep: (line: string) => void): void => {
-  for (const stream of [child.stdout, child.stderr]) {
-    let rest = ''
-    stream?.setEncoding('utf8').on('data', (text: string) => {
-      const all = (rest + text).split('\n')
-      rest = (all.pop() ?? '').slice(-4_096)
-      for (const line of all) keep(line)
-    })
-  }
-}
-
-/** How a process ended, when what it said last has been read, or a moment later. */
-const endOf = (child: ChildProcess): Promise<string> =>
-  new Promise((resolve) => {
-    child.once('error', (error) => resolve(error.message))
-    child.once('exit', (code, signal) => {
-      const how = signal ?? `exit code ${code}`
-      child.once('close', () => resolve(how))
-      setTimeout(resolve, 200, how)
-    })
-  })
 
 /**
  * The lines that say why, without the time before them. Once it has served requests only what its library says of machine and memory is

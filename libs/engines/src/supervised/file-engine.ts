@@ -1,0 +1,111 @@
+import { BrokerError } from '@drover/core'
+import type { HeldModel, Layout, ModelDescription, ModelName } from '@drover/core'
+import type { Engine, EngineView, JsonAnswer } from '../engine.ts'
+import { orAborted } from '../or-aborted.ts'
+import { descriptionOf, heldModel } from './held-file.ts'
+import type { ModelFile } from './model-files.ts'
+import { residency } from './residency.ts'
+import type { ResidencyOptions } from './residency.ts'
+import type { RunningServer } from './server-process.ts'
+import { betterReason, SupervisedCall } from './supervised-call.ts'
+
+export interface FileEngineOptions extends ResidencyOptions {
+  id: string
+  layout?: Layout
+  url: string
+  /** The files that there are now; those whose model is not to be held are among them while it is in memory. */
+  files(signal: AbortSignal): Promise<ModelFile[]>
+  /** How a model is held, or that it is not just now. */
+  holds?(held: HeldModel, file: ModelFile): HeldModel | undefined
+  /** Bytes that a model takes in memory. */
+  bytesOf(file: ModelFile): number
+  /** Concurrent generations of each model, and of those that have a number of their own. */
+  slots: number
+  slotsOf?(file: ModelFile): number
+  /** Tokens per slot. */
+  ctxOf(file: ModelFile): number
+}
+
+export interface FileEngine extends Engine {
+  admits(model: ModelName): boolean
+  /** Somebody else wants the memory of a model, or no longer: see `residency`. */
+  wanted(model: ModelName, is: boolean): void
+}
+
+const missing = (model = '') => new BrokerError('engine_failed', `${model} is no longer among the model files`)
+
+/**
+ * Models that lie as files, each run by a `llama-server` of its own that is started when somebody asks for it and ended when nobody does.
+ * Its calls wait while a model is brought into memory, and tell so.
+ */
+export const fileEngine = ({ id, layout, url, files: list, holds = (held) => held, bytesOf, slots, slotsOf, ctxOf, start, ...options }: FileEngineOptions): FileEngine => {
+  let files: ModelFile[] = []
+  let version: string | undefined
+  const memory = residency({
+    ...options,
+    start: async (file, signal) => {
+      const server = await start(file, signal)
+      version = (await server.engine.look(signal).catch(() => undefined))?.version ?? version
+      return server
+    },
+  })
+  const fileOf = (name: string): ModelFile | undefined => files.find(({ model }) => model === name)
+
+  return {
+    id,
+    url,
+    ...(layout && { layout }),
+    kind: 'llama-server',
+    speaks: ['openai.chat', 'openai.completions', 'openai.embeddings', 'llama.rerank', 'llama.tokenize', 'llama.detokenize', 'anthropic.messages', 'anthropic.count_tokens'],
+    async look(signal): Promise<EngineView> {
+      files = await orAborted(list(signal), signal)
+      memory.refresh(files)
+      return {
+        ...(version === undefined ? {} : { version }),
+        held: files.flatMap((file) => holds(heldModel(file), file) ?? []),
+        loaded: memory.residents().map(({ file, expiresAt }) => ({
+          model: file.model,
+          size: bytesOf(file),
+          // How much of it is on cards llama.cpp decides.
+          sizeVram: 0,
+          ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
+          contextLength: ctxOf(file),
+        })),
+        slotsPerModel: slots,
+        ...(slotsOf && { slotsByModel: Object.fromEntries(files.map((file) => [file.model, slotsOf(file)])) }),
+        // What fits together is told by `admits`, call by call.
+        maxLoaded: Math.max(1, files.length),
+      }
+    },
+    async describe({ model }): Promise<ModelDescription | undefined> {
+      const file = fileOf(model)
+      return file && descriptionOf(file, ctxOf(file))
+    },
+    admits: memory.admits,
+    wanted: memory.wanted,
+    post({ model, path, body }, sink) {
+      const file = fileOf(model ?? '')
+      return new SupervisedCall(sink, (call, fail) => {
+        if (file) return memory.ask(file, (server) => call.begin(server, { path, body }, () => memory.worked(file.model)), fail)
+        queueMicrotask(() => fail(missing(model)))
+        return () => {}
+      })
+    },
+    async ask({ model, path, body }, signal): Promise<JsonAnswer> {
+      const file = fileOf(model ?? '')
+      if (!file) throw missing(model)
+      signal.throwIfAborted()
+      const entered = Promise.withResolvers<RunningServer>()
+      const leave = memory.ask(file, entered.resolve, entered.reject)
+      try {
+        const server = await orAborted(entered.promise, signal)
+        return await server.engine.ask({ path, body }, signal).catch(async (error: unknown) => {
+          throw signal.aborted ? error : await betterReason(server, error)
+        })
+      } finally {
+        leave()
+      }
+    },
+    close: memory.close,
+  }
+}
