@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readLane, type Lease } from '@drover/broker'
-import { BrokerError, type AttemptOutcome, type EngineKind, type ModelName } from '@drover/core'
+import { BrokerError, type AttemptOutcome, type ModelName, type Requirements } from '@drover/core'
 import type { Engine } from '@drover/engines'
 import type { Slot, Slots } from './slots.ts'
 
@@ -8,8 +8,8 @@ export interface AftermathDeps {
   slots: Slots
   /** Has an engine looked at now. */
   lookNow(engine: Engine): void
-  /** Whether other nodes could run a job of a model, on an engine of that kind if one is named: now, later, not at all. */
-  others(model: ModelName, kind?: EngineKind): Promise<'free' | 'busy' | 'none'>
+  /** Whether other nodes could run a job of a model, on an engine that is required: now, later, not at all. */
+  others(model: ModelName, required: Requirements): Promise<'free' | 'busy' | 'none'>
   /** Ends pauses: jobs are to be gone from here. */
   hurry(): AbortSignal
   /** How long an engine leaves its lanes to others that should take what it gives back, ms. */
@@ -36,11 +36,11 @@ export const aftermath =
     const unreachable = isUnreachable(error)
     if (unreachable) slots.lost(engine)
     if (unreachable || error.status === 404) lookNow(engine)
-    const { engine: kind } = readLane(lease.lane)
-    const elsewhere = await others(model, kind)
+    const required = readLane(lease.lane)
+    const elsewhere = await others(model, required)
     // 501: it does well what it was started for, and was asked for something else.
     if (error.status !== 501) slot.failed({ unreachable, first: lease.attempt === 1, shared: elsewhere !== 'none' })
-    const atOnce = elsewhere === 'free' || slots.isFree(model, kind, engine)
+    const atOnce = elsewhere === 'free' || slots.isFree(model, required, engine)
     const leave = () => setTimeout(slots.leave(engine, model), leaveMs).unref()
     if (outcome.kind === 'retry' && atOnce) leave()
     slot.release()

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerConnection } from '@drover/broker'
-import { slotsFor, WIRE_VERSION, type EngineKind, type EngineRecord, type ModelName, type NodeRecord, type QuarantineRecord } from '@drover/core'
+import { meets, slotsFor, WIRE_VERSION, type EngineRecord, type ModelName, type NodeRecord, type QuarantineRecord, type Requirements } from '@drover/core'
 import { machineMemory } from '@drover/engines'
 import type { Continuations } from './continuations.ts'
 import type { Slots } from './slots.ts'
@@ -22,6 +22,8 @@ export interface HeartbeatOptions {
   /** Whether the engines are on this machine. */
   local: boolean
   gpus(): NodeRecord['gpus']
+  /** What this node lends; absent: nothing. */
+  lending(): NodeRecord['lending']
   /** No jobs are taken just now. */
   draining(): boolean
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
@@ -40,7 +42,7 @@ const BEAT_MS = 1_000
 const OTHERS_MS = 300
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, continues, facts, local, gpus, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, continues, facts, local, gpus, lending, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -50,9 +52,12 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, dr
     draining: draining(),
     ...(local && { memory: machineMemory() }),
     gpus: gpus(),
+    preempted: slots.preempted,
+    lending: draining() ? undefined : lending(),
     engines: [...slots.seats()].map(({ engine, view, busy }) => ({
       id: engine.id,
       kind: engine.kind,
+      ...(engine.layout && { layout: engine.layout }),
       ...(view.version !== undefined && { version: view.version }),
       speaks: [...engine.speaks],
       held: view.held.map((held) => ({ ...held, continues: continues(engine, held) })),
@@ -106,30 +111,30 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, dr
     },
     /** Says now what has changed. Before `start` nothing is said. */
     beat: async () => void (timers.length > 0 && (await beat())),
-    /** Best preference among the other nodes with a free slot for the model. */
-    peerPreference(model: ModelName): number | undefined {
+    /** Best preference among the other nodes with a free slot for the model on an engine that is required. */
+    peerPreference(model: ModelName, required: Requirements): number | undefined {
       let best: number | undefined
       for (const peer of peers) {
         if (peer.draining || peer.preference <= (best ?? facts.preference)) continue
-        const free = peer.engines.some((engine) => serves(engine, model) && hasRoom(engine, model))
+        const free = peer.engines.some((engine) => serves(engine, model, required) && hasRoom(engine, model))
         if (free && !siblings.some(({ id }) => id === peer.id)) best = peer.preference
       }
-      for (const sibling of siblings) if (sibling.preference > (best ?? facts.preference) && !sibling.draining() && sibling.slots.isFree(model)) best = sibling.preference
+      for (const sibling of siblings) if (sibling.preference > (best ?? facts.preference) && !sibling.draining() && sibling.slots.isFree(model, required)) best = sibling.preference
       return best
     },
-    /** Whether other nodes could run a job of a model: `free` with a slot for it now, `busy` later. `kind`: only on such an engine. */
-    async others(model: ModelName, kind?: EngineKind): Promise<'free' | 'busy' | 'none'> {
+    /** Whether other nodes could run a job of a model on an engine that is required: `free` with a slot for it now, `busy` later. */
+    async others(model: ModelName, required: Requirements): Promise<'free' | 'busy' | 'none'> {
       // Asked for when something has failed, which must not wait for a Redis that is away, too.
       const nodes = await Promise.race([registry.nodes().catch(() => []), sleep(OTHERS_MS, [], { ref: false })])
-      const engines = nodes.flatMap((node) => (node.id === facts.id || node.draining ? [] : node.engines)).filter((engine) => serves(engine, model, kind))
+      const engines = nodes.flatMap((node) => (node.id === facts.id || node.draining ? [] : node.engines)).filter((engine) => serves(engine, model, required))
       return engines.length === 0 ? 'none' : engines.some((engine) => hasRoom(engine, model)) ? 'free' : 'busy'
     },
     stop: () => timers.forEach(clearInterval),
   }
 }
 
-const serves = ({ held, quarantined = [], ...engine }: EngineRecord, model: ModelName, kind = engine.kind): boolean =>
-  engine.kind === kind && held.some((each) => each.model === model) && !quarantined.some((each) => each.model === undefined || each.model === model)
+const serves = ({ held, quarantined = [], ...engine }: EngineRecord, model: ModelName, required: Requirements): boolean =>
+  held.some((each) => each.model === model && meets(engine, each, required)) && !quarantined.some((each) => each.model === undefined || each.model === model)
 
 const hasRoom = (engine: EngineRecord, model: ModelName): boolean => (engine.busy[model] ?? 0) < slotsFor(engine, model)
 

@@ -1,3 +1,4 @@
+import type { ModelName } from '@drover/core'
 import type { Engine, EngineView } from '@drover/engines'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { inventory } from './inventory.ts'
@@ -56,5 +57,17 @@ test('a look that is wanted now comes now, and one that was under way counts for
   await vi.advanceTimersByTimeAsync(0)
   expect(since()).toEqual([100, 150])
   expect(changes).toEqual([true, false])
+  stock.stop()
+})
+
+const holding = (onlyAsked?: boolean) => () => Promise.resolve({ ...view, held: [{ model: 'm:latest' as ModelName, engineName: 'm', digest: '', size: 1, modifiedAt: '', ...(onlyAsked && { onlyAsked }) }] })
+
+test('that a model is only for jobs that ask, or no longer, is a change', async () => {
+  const { stock, changes, answers } = await setUp()
+  for (const next of [holding(), holding(true), holding(true), holding()]) {
+    answers(next)
+    await vi.advanceTimersByTimeAsync(2_000)
+  }
+  expect(changes).toEqual([true, true, true, true])
   stock.stop()
 })

@@ -41,7 +41,7 @@ export const inventory = ({ slots, onChange, intervalMs = 2_000 }: InventoryOpti
     if (watch.wanted !== wanted) return look(watch)
     watch.awaySince = view ? undefined : (watch.awaySince ?? performance.now())
     slots.update(engine, view)
-    const summary = view ? JSON.stringify([view.held.map(({ model, digest }) => [model, digest]), view.slotsPerModel, view.slotsByModel, view.maxLoaded]) : 'gone'
+    const summary = view ? JSON.stringify([view.held.map(({ model, digest, onlyAsked }) => [model, digest, onlyAsked]), view.slotsPerModel, view.slotsByModel, view.maxLoaded]) : 'gone'
     if (watch.summary === summary) return
     watch.summary = summary
     onChange(engine, view, reason)

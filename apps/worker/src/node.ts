@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openWorker, type Lease } from '@drover/broker'
 import { BrokerError, type NodeRecord } from '@drover/core'
-import { findEngines, readGpus, type Engine, type EngineConfig } from '@drover/engines'
-import { EXIT, ExitError, VERSION, type Log, type RedisTarget, type ShutdownStep } from '@drover/service'
+import { findEngines, readGpus, usableMemory, type Engine, type EngineConfig } from '@drover/engines'
+import { childEnvironment, EXIT, ExitError, VERSION, type Log, type RedisTarget, type ShutdownStep } from '@drover/service'
 import { aftermath, exhausted } from './aftermath.ts'
 import { runAttempt } from './attempt.ts'
 import { checkPoints } from './check-points.ts'
@@ -11,6 +11,9 @@ import { continuations } from './continuations.ts'
 import { descriptions } from './descriptions.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
+import { Lending } from './lending/lending.ts'
+import { offerOf } from './lending/offer.ts'
+import { MemoryBudget } from './memory-budget.ts'
 import { ownModels } from './own-models.ts'
 import { pullLoop } from './pull-loop.ts'
 import { Slots, type Slot } from './slots.ts'
@@ -28,6 +31,9 @@ const FAREWELL_MS = 1_000
 const LEAVE_MS = 300
 /** An engine leaves a lane to others after a job has failed there, ms: for longer than they would leave it to us, were this the preferred node. */
 const STEP_BACK_MS = LEAVE_MS + 200
+
+/** A batch job that was given back so often runs to its end: it is not to be begun for ever. */
+const MOST_RETURNED = 4
 
 export interface NodeOptions {
   id: string
@@ -59,6 +65,10 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   /** Aborted while jobs are not to wait here for another try. */
   let pauses = new AbortController()
 
+  const budget = new MemoryBudget(config.llamaMemory ?? (local ? await usableMemory() : 0))
+  const rpc = { program: config.rpcServer, env: childEnvironment({}) }
+  const offer = local ? await offerOf(config, rpc, budget, log) : undefined
+
   const connection = await openWorker(id, {
     ...redis,
     allowEviction: config.allowEviction,
@@ -75,7 +85,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     if (ended) log.info(facts, 'engine is given jobs again')
     else log.warn({ ...facts, ms: forMs }, 'engine keeps failing and is given no jobs for now')
     void alive.beat()
-  })
+  }, { batchShare: config.batchShare, batchSpare: config.batchSpare, preempt: config.preempt })
   const takesNothing = () => drained || stopping.signal.aborted
   siblings.push({ id, preference, slots, draining: takesNothing })
   const engines = new Map<string, Engine>()
@@ -93,6 +103,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     facts: { id, version: VERSION, labels, preference, startedAt: Date.now() },
     local,
     gpus: () => cards,
+    lending: () => lending.record(),
     draining: takesNothing,
     siblings,
     supervisor: process.env['DROVER_SUPERVISOR'],
@@ -106,6 +117,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     onTaken: () => log.error({ node: id }, 'another worker has this node’s name'),
     onError,
   })
+  const lending = new Lending({ node: id, loans: connection.loans, budget, offer, rpc, cards: () => cards, log, onChange: () => void alive.beat() })
   const told = descriptions({
     registry: connection.registry,
     slots,
@@ -149,7 +161,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   await Promise.all([search(), lookAtGpus()])
   // After the others: the spare model is for a worker none of whose engines, remote ones included, has a model.
   const alone = () => siblings.every((node) => [...node.slots.seats()].every(({ engine, view }) => engine === own || view.held.length === 0))
-  const own: Engine | undefined = local ? await ownModels(config, log, alone, () => connection.jobs.wake()) : undefined
+  const own: Engine | undefined = local ? ownModels(config, budget.share('models', () => lending.miss()), log, alone, () => connection.jobs.wake()) : undefined
   if (own) {
     engines.set(own.id, own)
     await stock.add(own)
@@ -163,6 +175,8 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     await new Promise((resolve) => setTimeout(resolve, NAME_TRY_MS))
   }
 
+  lending.start()
+
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
   const saving = checkPoints()
   const policy = {
@@ -172,7 +186,9 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   const follow = aftermath({ slots, lookNow: stock.lookNow, others: alive.others, hurry: () => pauses.signal, leaveMs: STEP_BACK_MS })
   const run = async (lease: Lease, slot: Slot): Promise<void> => {
     if (lease.job.slots > 1) slot.widen(lease.job.slots - 1)
+    if (lease.job.class === 'batch' && lease.returned < MOST_RETURNED) slot.mayYield(() => lease.abort({ kind: 'returned', why: 'preempted' }))
     try {
+      await slot.claim?.()
       const outcome = await runAttempt(lease, slot, { watchdog: watch, checkPoints: saving, policy, partials, resume: config.resume, now: Date.now })
       // The engine is free as soon as it has ended; what is left is between Redis and us.
       await follow(lease, slot, outcome)
@@ -186,7 +202,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
           engine: slot.engine.id,
           outcome: written ? outcome.kind : 'lost',
           ...('error' in outcome && { reason: outcome.error.code }),
-          ...(outcome.kind === 'lost' && { reason: outcome.why }),
+          ...('why' in outcome && { reason: outcome.why }),
         },
         'attempt over',
       )
@@ -204,7 +220,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     run: (lease, slot) => void run(lease, slot),
     peerPreference: alive.peerPreference,
     preference,
-    bounds: { wait: config.starveAfter, leave: LEAVE_MS },
+    bounds: { wait: config.starveAfter, batchWait: config.batchStarveAfter, leave: LEAVE_MS, preempt: config.preemptAfter },
     paused: () => drained,
     draining: draining.signal,
     onError,
@@ -220,9 +236,10 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         draining.abort()
         stopping.abort()
         pauses.abort()
+        const taken = lending.close('others')
         // The others are told, but a Redis that is just going, too, is not waited for.
         await Promise.race([alive.beat(), sleep(FAREWELL_MS, undefined, { ref: false })])
-        await pulling
+        await Promise.all([pulling, taken])
       },
     },
     // Reaching the limit is no failure of the shutdown: what is left is given back next.
@@ -246,6 +263,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         partials.stop()
         watch.close()
         saving.close()
+        await lending.close('all')
         await connection.close()
         await Promise.all([...engines.values()].map((engine) => engine.close()))
       },

@@ -1,5 +1,6 @@
+import { inGigabytes } from '@drover/core'
 import { goDuration } from '@drover/dialects'
-import { inGigabytes, supervisedLlama, usableMemory, type Engine, type SupervisedEvent } from '@drover/engines'
+import { supervisedLlama, type Engine, type MemoryShare, type SupervisedEvent } from '@drover/engines'
 import { childEnvironment, type Log } from '@drover/service'
 import type { WorkerConfig } from './config.ts'
 
@@ -21,12 +22,11 @@ export const keepAliveMs = (text: string): number | undefined => {
  * no other engine of the node has a model. `onTurn` is called when a model comes into memory or leaves it: other jobs may then be taken
  * than before. `undefined` where neither is set.
  */
-export const ownModels = async (config: WorkerConfig, log: Log, alone: () => boolean, onTurn: () => void): Promise<Engine | undefined> => {
+export const ownModels = (config: WorkerConfig, memory: MemoryShare, log: Log, alone: () => boolean, onTurn: () => void): Engine | undefined => {
   const { modelsDir, spareModel, llamaServer } = config
   if (modelsDir === undefined && spareModel === undefined) return undefined
   const env = childEnvironment({})
-  const memory = config.llamaMemory ?? (await usableMemory())
-  log.info({ folder: modelsDir, memory: inGigabytes(memory) }, 'models folder')
+  log.info({ folder: modelsDir, memory: inGigabytes(memory.most) }, 'models folder')
   return supervisedLlama({
     folder: modelsDir,
     spare: spareModel === undefined ? undefined : { file: spareModel, wanted: alone },

@@ -18,11 +18,12 @@ const loop = () => {
   const draining = new AbortController()
   const slots = new Slots()
   slots.update(engine, view)
-  const state = { paused: false, waiting: new Set<Lane>(), passed: [] as Lane[], taken: 0, ran: 0 }
+  const state = { paused: false, waiting: new Set<Lane>(), passed: [] as Lane[], taken: 0, tookFrom: [] as Lane[], ran: 0 }
   const gates = { wait: [] as ((heard: Lane | 'woken' | 'unsure') => void)[], view: [] as (() => void)[], take: [] as ((lease: Lease | 'empty') => void)[] }
   const source: LaneSource = {
-    take: () => {
+    take: (each) => {
       state.taken += 1
+      state.tookFrom.push(each)
       return new Promise((resolve) => gates.take.push(resolve))
     },
     view: (lanes) =>
@@ -42,7 +43,7 @@ const loop = () => {
     },
     peerPreference: () => undefined,
     preference: 0,
-    bounds: { wait: 10_000, leave: 0 },
+    bounds: { wait: 10_000, batchWait: 300_000, leave: 0, preempt: 15 },
     paused: () => state.paused,
     draining: draining.signal,
     onError: (error) => expect.unreachable(String(error)),
@@ -119,10 +120,96 @@ test('however much is heard of other lanes, a job of which no marker tells is fo
     pass: async () => undefined,
   }
   const appears = performance.now() + 50
-  const bounds = { wait: 10_000, leave: 0 }
+  const bounds = { wait: 10_000, batchWait: 300_000, leave: 0, preempt: 15 }
   const over = pullLoop({ source, slots, run: () => undefined, peerPreference: () => undefined, preference: 0, bounds, paused: () => false, draining: draining.signal, onError: (error) => expect.unreachable(String(error)) })
   await expect.poll(() => taken.has(silent), { timeout: 5_000 }).toBe(true)
   expect(taken.has(lane)).toBe(true)
   draining.abort()
   await over
+})
+
+const batchLane = laneOf(model, 'batch')
+
+/** The only slot is held by a batch attempt that makes room when it is told. */
+const occupied = () => {
+  const site = loop()
+  const slot = site.slots.acquire(model, undefined, 'batch')!
+  const told = Promise.withResolvers<void>()
+  slot.mayYield(() => told.resolve())
+  return { ...site, slot, told: told.promise }
+}
+
+test('where batch work could make room, an interactive job that is heard of is passed on first, and taken only if nobody else has come', async () => {
+  const { draining, state, next, over, slot, told } = occupied()
+  ;(await next('view'))()
+  const hear = await next('wait')
+  state.waiting = new Set([lane])
+  hear(lane)
+  ;(await next('view'))()
+  await expect.poll(() => state.passed).toEqual([lane])
+  expect(state.taken).toBe(0)
+  ;(await next('view'))()
+  const take = await next('take')
+  let ready = false
+  void told.then(() => (ready = true))
+  await Promise.resolve()
+  expect([state.ran, ready]).toEqual([0, false])
+  take('empty')
+  const last = await next('wait')
+  expect([state.ran, ready], 'another node was quicker').toEqual([0, false])
+  slot.release()
+  draining.abort()
+  last('woken')
+  await over
+})
+
+test('a marker of a lane in which nothing waits any more is not passed on for ever', async () => {
+  const { draining, state, next, over } = occupied()
+  ;(await next('view'))()
+  ;(await next('wait'))(lane)
+  ;(await next('view'))()
+  const last = await next('wait')
+  expect(state).toMatchObject({ passed: [], taken: 0 })
+  draining.abort()
+  last('woken')
+  await over
+})
+
+test('a slot that becomes free while the job is passed on is for it, and not for batch work', async () => {
+  const { draining, state, next, over, slot } = occupied()
+  ;(await next('view'))()
+  const hear = await next('wait')
+  state.waiting = new Set([lane, batchLane])
+  hear(lane)
+  ;(await next('view'))()
+  await expect.poll(() => state.passed).toEqual([lane])
+  slot.release()
+  // Whether by the slot or by the time that has passed: it is the interactive lane that is taken from.
+  const drained = setInterval(() => void next('view').then((answer) => answer()), 5)
+  ;(await next('take'))({} as Lease)
+  clearInterval(drained)
+  expect(state.tookFrom).toEqual([lane])
+  state.waiting.clear()
+  draining.abort()
+  const rest = setInterval(() => void next('wait').then((answer) => answer('woken')), 5)
+  await over
+  clearInterval(rest)
+})
+
+test('before a batch job is taken it is looked whether somebody waits, heard of or not', async () => {
+  const { draining, state, next, over } = loop()
+  state.waiting = new Set([batchLane])
+  ;(await next('view'))()
+  state.waiting = new Set([batchLane, lane])
+  ;(await next('view'))()
+  ;(await next('take'))('empty')
+  expect(state.tookFrom).toEqual([lane])
+  draining.abort()
+  const rest = setInterval(() => {
+    void next('wait').then((answer) => answer('woken'))
+    void next('view').then((answer) => answer())
+    void next('take').then((answer) => answer('empty'))
+  }, 5)
+  await over
+  clearInterval(rest)
 })

@@ -1,5 +1,5 @@
 import { readLane, type Lane, type LaneView, type Lease } from '@drover/broker'
-import { schedule, type LaneState, type ModelName } from '@drover/core'
+import { batchOverdue, overdue, schedule, type LaneState, type ModelName, type Requirements } from '@drover/core'
 import type { Slot, Slots } from './slots.ts'
 
 /** What the loop needs of the broker. */
@@ -15,10 +15,11 @@ export interface PullLoop {
   source: LaneSource
   slots: Slots
   run(lease: Lease, slot: Slot): void
-  /** Best preference among the other nodes with a free slot for the model. */
-  peerPreference(model: ModelName): number | undefined
+  /** Best preference among the other nodes with a free slot for the model on an engine that is required. */
+  peerPreference(model: ModelName, required: Requirements): number | undefined
   preference: number
-  bounds: { wait: number; leave: number }
+  /** ms. `preempt`: how long an interactive job for which a batch attempt would have to make room is left to those who have a slot free. */
+  bounds: { wait: number; batchWait: number; leave: number; preempt: number }
   /** Nothing is to be taken just now; whoever ends that wakes the loop. */
   paused(): boolean
   draining: AbortSignal
@@ -36,10 +37,14 @@ const PAUSE_AFTER_ERROR_MS = 200
  * has swallowed it, and one that is busy with other lanes would never find the silence in which it looks by itself.
  */
 const LOOK_MS = 2_000
+/** An engine is kept for a model that has waited for too long until it has been looked at anew, and may be a little late, ms. */
+const KEEP_MS = LOOK_MS + 1_000
 
 /**
  * Slot before lease, for as long as the worker lives: wait while nothing is known to wait, choose a lane, take slots, take leases.
  * A marker wakes one worker only, so whatever this loop hears and cannot use it passes on, what it heard before a pause or its end, too.
+ * For an interactive job that finds no free slot anywhere a batch attempt makes room here: the slot that it will leave is taken, then the
+ * lease, and only with that in hand is the attempt told. So of several nodes that could do this for one job one does.
  */
 export async function pullLoop(options: PullLoop): Promise<void> {
   const { source, slots, paused, draining, onError } = options
@@ -49,6 +54,12 @@ export async function pullLoop(options: PullLoop): Promise<void> {
   const runs = new Set<Lane>()
   /** Lanes left to better nodes, until when. */
   const left = new Map<Lane, number>()
+  /** Lanes with jobs that were passed on to whoever has a free slot for them. */
+  const passed = new Set<Lane>()
+  /** Lanes with jobs for which batch attempts are to make room: nobody with a free slot has come. */
+  const ripe = new Set<Lane>()
+  /** `performance.now()` of the last job of each batch lane. */
+  const servedAt = new Map<Lane, number>()
   /** Lanes that the loop waits for just now. */
   let awaited: Set<Lane> | undefined
   let unsure = true
@@ -75,6 +86,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
         const before = maybe.get(lane) ?? 1
         maybe.set(lane, before === 1 && !runs.has(lane) ? 0 : Math.min(before * 2, WIDEST))
         runs.add(lane)
+        if (readLane(lane).class === 'batch') servedAt.set(lane, performance.now())
         return options.run(lease, slot)
       }
       slot.release()
@@ -89,6 +101,23 @@ export async function pullLoop(options: PullLoop): Promise<void> {
     }
   }
 
+  const stateOf = (view: LaneView): LaneState & { lane: Lane } => {
+    const { model, class: jobClass, ...required } = readLane(view.lane)
+    const peerPreference = options.peerPreference(model, required)
+    const unservedMs = performance.now() - (servedAt.get(view.lane) ?? -Infinity)
+    return { ...view, model, class: jobClass, unservedMs, loaded: slots.isLoaded(model, required), ...(peerPreference !== undefined && { peerPreference }) }
+  }
+
+  /** A model that finds no room because others are in use, one job after the other, would never find any: beyond the bounds an engine is kept for it. */
+  const makeWay = (blocked: readonly LaneView[]) => {
+    const view = { lanes: blocked.map(stateOf), preference: options.preference, bounds: options.bounds }
+    const choice = batchOverdue(view) ?? overdue(view)
+    if (choice?.kind !== 'take') return
+    const { lane, model } = choice.lane
+    slots.keepFor(model, readLane(lane), KEEP_MS)
+    maybe.set(lane, maybe.get(lane) || 1)
+  }
+
   /** Several lanes have jobs: the policy shares the free slots out. */
   const plan = async (candidates: readonly Lane[]): Promise<[Lane, Slot][]> => {
     const planned: [Lane, Slot][] = []
@@ -97,9 +126,7 @@ export async function pullLoop(options: PullLoop): Promise<void> {
         maybe.delete(view.lane)
         return []
       }
-      const { model, class: jobClass } = readLane(view.lane)
-      const peerPreference = options.peerPreference(model)
-      return [{ ...view, model, class: jobClass, loaded: slots.isLoaded(model), ...(peerPreference !== undefined && { peerPreference }) }]
+      return [stateOf(view)]
     })
     while (states.length > 0 && planned.length < WIDEST) {
       const choice = schedule({ lanes: states, preference: options.preference, bounds: options.bounds })
@@ -109,11 +136,11 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       }
       if (!choice) break
       const { lane } = choice
-      const slot = slots.acquire(lane.model, readLane(lane.lane).engine)
+      const slot = slots.acquire(lane.model, readLane(lane.lane), lane.class)
       if (slot) planned.push([lane.lane, slot])
       states = states.flatMap((state) => {
         if (state !== lane) return [state]
-        return slot && state.waiting > 1 ? [{ ...state, waiting: state.waiting - 1 }] : []
+        return slot && state.waiting > 1 ? [{ ...state, waiting: state.waiting - 1, unservedMs: 0 }] : []
       })
     }
     return planned
@@ -128,6 +155,40 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       source.wake()
     }, forMs).unref()
     await source.pass(lane)
+  }
+
+  /** How many wait in a lane. */
+  const depth = async (lane: Lane): Promise<number> => (await source.view([lane]).catch((error: unknown) => (onError(error), [])))[0]?.waiting ?? 0
+
+  /**
+   * A job was heard of for which a batch attempt would have to make room. Its marker is passed on, but not that of a lane in which nothing
+   * waits any more, which nobody would ever swallow.
+   */
+  const hearYielding = async (lane: Lane) => {
+    if ((await depth(lane)) === 0) return
+    // Should a slot become free here meanwhile, it is for this lane.
+    maybe.set(lane, 1)
+    passed.add(lane)
+    setTimeout(() => {
+      passed.delete(lane)
+      ripe.add(lane)
+      source.wake()
+    }, options.bounds.preempt).unref()
+    await source.pass(lane)
+  }
+
+  /** Nobody with a free slot has taken what waits in this lane. */
+  const takeYielding = async (lane: Lane) => {
+    const { model, ...required } = readLane(lane)
+    if (slots.isFree(model, required)) return void maybe.set(lane, 1)
+    const planned: Slot[] = []
+    for (let left = Math.min(await depth(lane), WIDEST); left > 0; left -= 1) {
+      const slot = slots.acquireYielding(model, required)
+      if (!slot) break
+      planned.push(slot)
+    }
+    if (stopped()) for (const slot of planned) slot.release()
+    else await Promise.all(planned.map((slot) => takeOne(lane, slot)))
   }
 
   /** Others are to hear of the lanes in which this loop knows of jobs. */
@@ -148,33 +209,54 @@ export async function pullLoop(options: PullLoop): Promise<void> {
       unsure = true
       continue
     }
+    if (ripe.size > 0) {
+      const lanes = [...ripe]
+      ripe.clear()
+      for (const lane of lanes) await takeYielding(lane)
+      continue
+    }
     const lanes = open()
+    const yielding = slots.yieldingLanes().filter((lane) => !lanes.includes(lane))
     if (unsure || performance.now() - lookedAt > LOOK_MS) {
       unsure = false
       lookedAt = performance.now()
-      for (const view of await source.view(lanes).catch(() => [])) if (view.waiting > 0 && !maybe.get(view.lane)) maybe.set(view.lane, 1)
+      const blocked = slots.blockedLanes()
+      const views = await source.view([...new Set([...lanes, ...yielding, ...blocked])]).catch(() => [])
+      makeWay(views.filter(({ lane, waiting }) => waiting > 0 && blocked.includes(lane)))
+      for (const view of views) {
+        if (view.waiting === 0) continue
+        if (lanes.includes(view.lane)) maybe.set(view.lane, maybe.get(view.lane) || 1)
+        else if (yielding.includes(view.lane) && view.headAge > options.bounds.preempt) ripe.add(view.lane)
+      }
       continue
     }
     const candidates = lanes.filter((lane) => maybe.get(lane))
     if (candidates.length === 0) {
-      awaited = new Set(lanes)
-      const heard = await source.wait(lanes)
+      const all = [...lanes, ...yielding].filter((lane) => !passed.has(lane))
+      awaited = new Set(all)
+      const heard = await source.wait(all)
       awaited = undefined
       if (heard === 'unsure') unsure = true
       else if (heard !== 'woken') {
-        maybe.set(heard, 1)
-        const { model, engine } = readLane(heard)
-        if (!stopped() && !slots.isFree(model, engine)) await source.pass(heard)
+        const { model, class: jobClass, ...required } = readLane(heard)
+        const isFree = slots.isFree(model, required, undefined, jobClass)
+        if (!isFree && !stopped() && yielding.includes(heard)) await hearYielding(heard)
+        else {
+          maybe.set(heard, 1)
+          if (!stopped() && !isFree) await source.pass(heard)
+        }
       }
       continue
     }
     const [only] = candidates
     const facts = candidates.length === 1 && only ? readLane(only) : undefined
-    const direct = only && facts && options.peerPreference(facts.model) === undefined
-    const planned: [Lane, Slot][] = direct ? [] : await plan(candidates).catch((error: unknown) => (onError(error), []))
+    const direct = only && facts?.class === 'interactive' && options.peerPreference(facts.model, facts) === undefined
+    // While there is batch work nothing is waited for, and so nothing heard: what else there is for its slots is looked up each time.
+    const hasBatch = candidates.some((lane) => readLane(lane).class === 'batch')
+    const planned: [Lane, Slot][] = direct ? [] : await plan(hasBatch ? lanes : candidates).catch((error: unknown) => (onError(error), []))
     if (direct)
       for (let i = maybe.get(only) ?? 1; i > 0; i -= 1) {
-        const slot = slots.acquire(facts.model, facts.engine)
+        const slot = slots.acquire(facts.model, facts, facts.class)
         if (!slot) break
         planned.push([only, slot])
       }

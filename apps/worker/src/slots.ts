@@ -1,7 +1,8 @@
 import { laneOf, type Lane } from '@drover/broker'
-import { slotsFor, type EngineKind, type HeldModel, type JobClass, type ModelName, type QuarantineRecord } from '@drover/core'
+import { meets, slotsFor, type EngineKind, type HeldModel, type JobClass, type ModelName, type QuarantineRecord, type Requirements } from '@drover/core'
 import type { Engine, EngineView } from '@drover/engines'
 import { Quarantine, type Failure } from './quarantine.ts'
+import { whoYields, type Running } from './yielding.ts'
 
 /** A right to one concurrent generation (more for `n` > 1) of a model on an engine. Released exactly once. */
 export interface Slot {
@@ -9,6 +10,10 @@ export interface Slot {
   held: HeldModel
   /** Whether the engine had the model in memory when the slot was taken. */
   loaded: boolean
+  /** Has others make it free, and resolves when they have; absent: it is. Until this is called they go on. */
+  claim?(): Promise<void>
+  /** `give` has the attempt end soon, so that interactive work can have its slots. */
+  mayYield(give: () => void): void
   /** The job turned out to take more: the engine counts as fuller, and takes nothing new until it has room again. */
   widen(by: number): void
   /** The engine answered: its failures are forgotten. */
@@ -18,10 +23,26 @@ export interface Slot {
   release(): void
 }
 
+/** A model that an engine holds, and the lanes that it serves for it. */
+interface Offer {
+  held: HeldModel
+  lanes: Readonly<Record<JobClass, readonly Lane[]>>
+}
+
 interface Seat {
   engine: Engine
   view: EngineView
+  /** What of the view is asked for with every job. */
+  offers: ReadonlyMap<ModelName, Offer>
   busy: Map<ModelName, number>
+  /** The attempts that this is made of, those that began last at the end. */
+  running: Set<Running>
+  /** Slots that batch attempts among them hold. */
+  batch: number
+  /** Models that jobs were begun of since the engine was last looked at, or that it may still be loading; the last one first. */
+  begun: ModelName[]
+  /** It takes nothing but this model until a job of it has begun, or the time (`performance.now()`) has come: it has waited for too long. */
+  keptFor: { model: ModelName; until: number } | undefined
   /** It could not be reached, and has not been looked at since. */
   lost: boolean
   /** It was really gone when it was looked at. */
@@ -42,9 +63,19 @@ export interface QuarantineEvent extends QuarantineRecord {
   ended: boolean
 }
 
+export interface SlotsOptions {
+  /** Part of an engine's slots that batch jobs may hold at once, 0 to 1; of any more than none at least one. */
+  batchShare?: number
+  /** Part of an engine's slots, rounded down, that batch jobs leave free, 0 to 1: an interactive job then finds one without waiting for a batch attempt to end. */
+  batchSpare?: number
+  /** Batch attempts make room for interactive jobs. */
+  preempt?: boolean
+}
+
 const CLASSES: JobClass[] = ['interactive', 'batch']
 /** Kinds of engine that answer what no other can: their jobs of that sort have lanes of their own. */
 const ONLY_THERE: ReadonlySet<EngineKind> = new Set(['llama-server'])
+const ANY: Requirements = {}
 /** A timer may come a moment early, and a lane would then be looked at again only by the next poll. */
 const LATER_MS = 5
 /** How long an engine that fell over and is back gets one job at a time, if none completes before. */
@@ -57,20 +88,26 @@ const CAREFUL_MS = 3_000
 export class Slots {
   #seats = new Map<string, Seat>()
   #freed = new Set<(model: ModelName) => void>()
-  #lanes = new Map<string, readonly Lane[]>()
   #onQuarantine: (event: QuarantineEvent) => void
+  #options: Required<SlotsOptions>
+  /** Batch attempts that had to make room, since the start. */
+  preempted = 0
 
   /** `onQuarantine`: an engine, or a model on it, is given no more jobs for now; or is used again. */
-  constructor(onQuarantine: (event: QuarantineEvent) => void = () => undefined) {
+  constructor(onQuarantine: (event: QuarantineEvent) => void = () => undefined, { batchShare = 1, batchSpare = 0, preempt = true }: SlotsOptions = {}) {
     this.#onQuarantine = onQuarantine
+    this.#options = { batchShare, batchSpare, preempt }
   }
 
   /** What an engine has said of itself; `undefined`: it is not there, and nothing new goes to it. */
   update(engine: Engine, view: EngineView | undefined): void {
     const seat = this.#seats.get(engine.id)
     const next = view ?? { held: [], loaded: [], slotsPerModel: 0, maxLoaded: 0 }
-    if (!seat) return void this.#seats.set(engine.id, { engine, view: next, busy: new Map(), lost: false, fell: false, carefulUntil: 0, left: new Map(), whole: new Quarantine(), models: new Map() })
+    const offers = offersOf(engine, next)
+    if (!seat) return void this.#seats.set(engine.id, { engine, view: next, offers, busy: new Map(), running: new Set(), batch: 0, begun: [], keptFor: undefined, lost: false, fell: false, carefulUntil: 0, left: new Map(), whole: new Quarantine(), models: new Map() })
     seat.view = next
+    seat.offers = offers
+    seat.begun = seat.begun.filter((model) => seat.busy.has(model))
     if (!seat.lost) return
     if (!view) return void (seat.fell = true)
     seat.lost = false
@@ -93,7 +130,7 @@ export class Slots {
     if (!seat) return []
     const now = performance.now()
     return [[undefined, seat.whole] as const, ...seat.models].flatMap(([model, state]) =>
-      state.active && (model === undefined || has(seat.view.held, model)) ? [recordOf(state, model, now)] : [],
+      state.active && (model === undefined || seat.offers.has(model)) ? [recordOf(state, model, now)] : [],
     )
   }
 
@@ -102,56 +139,127 @@ export class Slots {
     this.#freed.add(listener)
   }
 
-  isLoaded(model: ModelName): boolean {
-    for (const { view } of this.#seats.values()) if (view.loaded.some((loaded) => loaded.model === model)) return true
+  /** Whether an engine that a job requires has the model in memory, or will when what was begun there is: then another may have had to go. */
+  isLoaded(model: ModelName, required = ANY): boolean {
+    for (const seat of this.#seats.values()) {
+      if (!answers(seat, model, required)) continue
+      const { view, begun } = seat
+      const inMemory = new Set([...begun, ...view.loaded.map((loaded) => loaded.model)])
+      if ([...inMemory].slice(0, view.maxLoaded).includes(model)) return true
+    }
     return false
   }
 
   /** Lanes of all models that an engine holds and has a free slot for. */
   freeLanes(): Lane[] {
+    return this.#lanesWhere((seat, model, jobClass, now) => this.#room(seat, model, jobClass, now))
+  }
+
+  /** Lanes of interactive jobs for which a batch attempt would have to make room. */
+  yieldingLanes(): Lane[] {
+    if (!this.#options.preempt || ![...this.#seats.values()].some(({ batch }) => batch > 0)) return []
+    return this.#lanesWhere((seat, model, jobClass, now) => jobClass === 'interactive' && !room(seat, model, now) && this.#whoYields(seat, model, now) !== undefined)
+  }
+
+  /** Lanes of models for which no engine has room only because others are in memory and in use. */
+  blockedLanes(): Lane[] {
+    const free = new Set(this.freeLanes())
+    return this.#lanesWhere((seat, model, jobClass, now) => isBlocked(seat, model, now) && (jobClass === 'interactive' || this.#batchRoom(seat, model))).filter((lane) => !free.has(lane))
+  }
+
+  /** An engine that holds such a model, and is one that is required, lets what runs there end and begins nothing else meanwhile, for so long at most. */
+  keepFor(model: ModelName, required: Requirements, ms: number): void {
+    const now = performance.now()
+    const blocked = [...this.#seats.values()].filter((seat) => answers(seat, model, required) && isBlocked(seat, model, now))
+    const seat = blocked.find(({ keptFor }) => keptFor?.model === model) ?? blocked.toSorted((a, b) => a.running.size - b.running.size)[0]
+    if (seat) seat.keptFor = { model, until: now + ms }
+  }
+
+  #lanesWhere(which: (seat: Seat, model: ModelName, jobClass: JobClass, now: number) => boolean): Lane[] {
     const lanes = new Set<Lane>()
     const now = performance.now()
     for (const seat of this.#seats.values())
-      for (const { model } of seat.view.held) if (room(seat, model, now)) for (const lane of this.#lanesOf(model, seat.engine.kind)) lanes.add(lane)
+      for (const [model, offer] of seat.offers)
+        for (const jobClass of CLASSES) if (which(seat, model, jobClass, now)) for (const lane of offer.lanes[jobClass]) lanes.add(lane)
     return [...lanes]
   }
 
-  /** Lanes that an engine of this kind serves for a model: asked for with every job, and always the same. */
-  #lanesOf(model: ModelName, kind: EngineKind): readonly Lane[] {
-    const key = `${kind} ${model}`
-    let lanes = this.#lanes.get(key)
-    if (!lanes) {
-      const kinds = ONLY_THERE.has(kind) ? [undefined, kind] : [undefined]
-      this.#lanes.set(key, (lanes = CLASSES.flatMap((jobClass) => kinds.map((only) => laneOf(model, jobClass, only)))))
-    }
-    return lanes
+  #room(seat: Seat, model: ModelName, jobClass: JobClass, now: number): boolean {
+    return room(seat, model, now) && (jobClass === 'interactive' || this.#batchRoom(seat, model))
   }
 
-  /** Whether an engine (of this kind, if one is named) has a free slot. */
-  isFree(model: ModelName, kind?: EngineKind, except?: Engine): boolean {
+  #batchRoom(seat: Seat, model: ModelName): boolean {
+    const { batchShare: share, batchSpare } = this.#options
+    const slots = slotsFor(seat.view, model)
+    const spare = Math.floor(batchSpare * slots)
+    if (spare > 0 && slots - (seat.busy.get(model) ?? 0) <= spare) return false
+    return share >= 1 || (share > 0 && seat.batch < Math.max(1, Math.floor(share * slots)))
+  }
+
+  #whoYields(seat: Seat, model: ModelName, now: number): Running[] | undefined {
+    if (seat.batch === 0 || !usable(seat, model, now)) return undefined
+    return whoYields(model, { running: seat.running, busy: seat.busy, slots: slotsFor(seat.view, model), maxLoaded: seat.view.maxLoaded })
+  }
+
+  /** Whether an engine that a job of a class requires has a free slot for it. */
+  isFree(model: ModelName, required = ANY, except?: Engine, jobClass: JobClass = 'interactive'): boolean {
     const now = performance.now()
-    for (const seat of this.#seats.values()) if (seat.engine.id !== except?.id && is(seat, kind) && room(seat, model, now)) return true
+    for (const seat of this.#seats.values()) if (seat.engine.id !== except?.id && answers(seat, model, required) && this.#room(seat, model, jobClass, now)) return true
     return false
   }
 
-  /** Takes a slot for a model on the engine that suits best: the model is loaded there, then most free slots. */
-  acquire(model: ModelName, kind?: EngineKind): Slot | undefined {
+  /** Takes a slot for a model on that of the engines that are required that suits best: the model is loaded there, then most free slots. */
+  acquire(model: ModelName, required = ANY, jobClass: JobClass = 'interactive'): Slot | undefined {
     let best: Seat | undefined
     let bestScore = -1
     const now = performance.now()
     for (const seat of this.#seats.values()) {
-      if (!is(seat, kind) || !room(seat, model, now)) continue
+      if (!answers(seat, model, required) || !this.#room(seat, model, jobClass, now)) continue
       const score = (has(seat.view.loaded, model) ? 1e6 : 0) + slotsFor(seat.view, model) - (seat.busy.get(model) ?? 0)
       if (score > bestScore) [best, bestScore] = [seat, score]
     }
-    const held = best?.view.held.find((each) => each.model === model)
-    if (!best || !held) return undefined
-    return this.#take(best, held)
+    const offer = best?.offers.get(model)
+    return best && offer && this.#take(best, offer.held, jobClass)
   }
 
-  #take(seat: Seat, held: HeldModel): Slot {
+  /** Takes a slot for an interactive job that batch attempts will have to make free: nothing happens to them until it is claimed. */
+  acquireYielding(model: ModelName, required = ANY): Slot | undefined {
+    if (!this.#options.preempt) return undefined
+    const now = performance.now()
+    let best: { seat: Seat; who: Running[] } | undefined
+    for (const seat of this.#seats.values()) {
+      const who = answers(seat, model, required) ? this.#whoYields(seat, model, now) : undefined
+      if (who && (!best || who.length < best.who.length)) best = { seat, who }
+    }
+    const offer = best?.seat.offers.get(model)
+    if (!best || !offer) return undefined
+    const { seat, who } = best
+    for (const each of who) each.claimed = true
+    const slot = this.#take(seat, offer.held, 'interactive')
+    let claimed = false
+    return {
+      ...slot,
+      claim: async () => {
+        claimed = true
+        for (const { give } of who) give?.()
+        this.preempted += who.length
+        await Promise.all(who.map(({ over }) => over))
+      },
+      release: () => {
+        if (!claimed) for (const each of who) each.claimed = false
+        slot.release()
+      },
+    }
+  }
+
+  #take(seat: Seat, held: HeldModel, jobClass: JobClass): Slot {
     const { model } = held
-    let width = 1
+    const over = Promise.withResolvers<void>()
+    const running: Running = { model, batch: jobClass === 'batch', width: 1, claimed: false, over: over.promise }
+    seat.running.add(running)
+    if (seat.keptFor?.model === model) seat.keptFor = undefined
+    if (running.batch) seat.batch += 1
+    seat.begun = [model, ...seat.begun.filter((each) => each !== model)]
     let released = false
     const since = performance.now()
     /** What it is let through to see. */
@@ -163,9 +271,11 @@ export class Slots {
       engine: seat.engine,
       held,
       loaded: has(seat.view.loaded, model),
+      mayYield: (give) => void (running.give = give),
       widen: (by) => {
         if (released) return
-        width += by
+        running.width += by
+        if (running.batch) seat.batch += by
         seat.busy.set(model, (seat.busy.get(model) ?? 0) + by)
       },
       worked: () => {
@@ -186,9 +296,12 @@ export class Slots {
         released = true
         if (probes.has('whole')) seat.whole.unclear()
         if (probes.has('model')) seat.models.get(model)?.unclear()
-        const left = (seat.busy.get(model) ?? 0) - width
+        const left = (seat.busy.get(model) ?? 0) - running.width
         if (left > 0) seat.busy.set(model, left)
         else seat.busy.delete(model)
+        seat.running.delete(running)
+        if (running.batch) seat.batch -= running.width
+        over.resolve()
         for (const listener of this.#freed) listener(model)
       },
     }
@@ -238,7 +351,7 @@ export class Slots {
 
   /** A model, or all that the engine holds, may be taken again. */
   #open(seat: Seat, model?: ModelName): void {
-    for (const each of model === undefined ? seat.view.held.map((held) => held.model) : [model]) for (const listener of this.#freed) listener(each)
+    for (const each of model === undefined ? seat.offers.keys() : [model]) for (const listener of this.#freed) listener(each)
   }
 }
 
@@ -250,14 +363,39 @@ const recordOf = (state: Quarantine, model: ModelName | undefined, now: number):
 
 const has = (models: readonly { model: ModelName }[], model: ModelName) => models.some((each) => each.model === model)
 
-const is = ({ engine }: Seat, kind: EngineKind | undefined) => kind === undefined || engine.kind === kind
+/** Lanes that an engine serves for a model that it holds. */
+const lanesOf = (engine: Engine, held: HeldModel, jobClass: JobClass): Lane[] => {
+  const { kind, layout = 'node' } = engine
+  const kinds = ONLY_THERE.has(kind) ? [undefined, kind] : [undefined]
+  const required = kinds.flatMap((only): Requirements[] => [{ engine: only }, { engine: only, layout }])
+  return required.filter((each) => meets(engine, held, each)).map((each) => laneOf(held.model, jobClass, each))
+}
+
+const offersOf = (engine: Engine, { held }: EngineView): Map<ModelName, Offer> =>
+  new Map(held.map((each) => [each.model, { held: each, lanes: { interactive: lanesOf(engine, each, 'interactive'), batch: lanesOf(engine, each, 'batch') } }]))
+
+/** Whether an engine holds the model and is one that is required. */
+const answers = ({ engine, offers }: Seat, model: ModelName, required: Requirements): boolean => {
+  const offer = offers.get(model)
+  return offer !== undefined && meets(engine, offer.held, required)
+}
+
+/** Whether an engine could be given this model, if it has room. */
+const usable = ({ engine, offers, busy, keptFor, lost, carefulUntil, left, whole, models }: Seat, model: ModelName, now: number): boolean => {
+  if (keptFor && keptFor.model !== model && now < keptFor.until) return false
+  if (lost || !offers.has(model) || engine.admits?.(model) === false) return false
+  if ((left.get(model) ?? 0) > 0 || !whole.admits(now) || models.get(model)?.admits(now) === false) return false
+  return busy.size === 0 || now >= carefulUntil
+}
 
 /** Whether an engine could start a generation of this model now without queueing it. */
-const room = ({ engine, view, busy, lost, carefulUntil, left, whole, models }: Seat, model: ModelName, now: number): boolean => {
-  if (lost || !has(view.held, model) || engine.admits?.(model) === false) return false
-  if ((left.get(model) ?? 0) > 0 || !whole.admits(now) || models.get(model)?.admits(now) === false) return false
-  if (busy.size > 0 && now < carefulUntil) return false
+const room = (seat: Seat, model: ModelName, now: number): boolean => {
+  if (!usable(seat, model, now)) return false
+  const { view, busy } = seat
   const running = busy.get(model) ?? 0
   const slots = slotsFor(view, model)
   return running > 0 ? running < slots : slots > 0 && busy.size < view.maxLoaded
 }
+
+const isBlocked = (seat: Seat, model: ModelName, now: number): boolean =>
+  slotsFor(seat.view, model) > 0 && !seat.busy.has(model) && seat.busy.size >= seat.view.maxLoaded && usable(seat, model, now)
