@@ -1,11 +1,16 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { hostname, networkInterfaces } from 'node:os'
-import { BrokerError } from '@drover/core'
+import { keyHash, type Keyring } from '@drover/broker'
+import { almighty, BrokerError, LOCAL, OPERATOR, type Caller, type Owner } from '@drover/core'
 
 export interface AccessSettings {
   /** The address that the gateway listens on. */
   host: string
   apiKey?: string | undefined
+  /** Whoever comes is served where there is no key at all, also beyond loopback. */
+  open: boolean
+  /** All keys that were made. */
+  keys: Pick<Keyring, 'size' | 'identify' | 'callerOf'>
   /** Further allowed origins, `*` as wildcard. */
   origins: readonly string[]
 }
@@ -45,7 +50,8 @@ const isOwnName = (host: string): boolean => {
 /** What pages may send: Ollama's list (v0.33), and what clients of the other APIs and of Drover send. */
 const HEADERS = [
   'authorization', 'content-type', 'user-agent', 'accept', 'x-requested-with', 'openai-beta', 'x-api-key', 'x-request-id', 'anthropic-version', 'anthropic-beta',
-  'anthropic-dangerous-direct-browser-access', 'last-event-id', 'x-drover-on-disconnect', 'x-drover-resume',
+  'anthropic-dangerous-direct-browser-access', 'last-event-id', 'x-drover-on-disconnect', 'x-drover-distributed', 'x-drover-priority', 'x-drover-resume', 'x-drover-webhook', 'x-drover-keep',
+  'prefer', 'idempotency-key',
   ...['lang', 'package-version', 'os', 'arch', 'retry-count', 'runtime', 'runtime-version', 'async', 'helper-method', 'poll-helper', 'custom-poll-interval', 'timeout'].map(
     (name) => `x-stainless-${name}`,
   ),
@@ -59,30 +65,40 @@ export const allowedHeaders = (asked: string | undefined): string => {
   return [...new Set([...HEADERS, ...own.slice(0, MOST_HEADERS)])].join(', ')
 }
 
-const digest = (text: string) => createHash('sha256').update(text).digest()
-
-/** Who may talk to the gateway. Answers an error to refuse with, or nothing. */
-export const access = ({ host, apiKey, origins }: AccessSettings) => {
+/** Who may talk to the gateway, and who that is. */
+export const access = ({ host, apiKey, open, keys, origins }: AccessSettings) => {
   const allowed = [...ALWAYS, ...origins.map(wildcard)]
-  const expected = apiKey === undefined ? undefined : digest(apiKey)
+  const expected = apiKey === undefined ? undefined : Buffer.from(keyHash(apiKey))
   const guardHost = isLoopback(host)
+  const opensWithoutKeys = !expected && (open || guardHost)
   return {
     /** Whether only own names are served: then any OPTIONS with one of them is answered. */
     guardsHost: guardHost,
     allowsOrigin: (origin: string): boolean => allowed.some((pattern) => pattern.test(origin)),
-    /** Of pages: which of them may talk to us, and under which name. */
+    /** Of pages: which of them may talk to us, and under which name. Answers an error to refuse with, or nothing. */
     checkSource({ host: to, origin }: AccessRequest): BrokerError | undefined {
       if (guardHost && to !== undefined && !isOwnName(to)) return new BrokerError('forbidden', 'this host name is not served here')
       if (origin === undefined || allowed.some((pattern) => pattern.test(origin))) return undefined
       const sameHost = URL.canParse(origin) && new URL(origin).host === to
       return sameHost ? undefined : new BrokerError('forbidden', 'this origin is not allowed')
     },
-    checkKey({ authorization, apiKey: given }: AccessRequest): BrokerError | undefined {
-      if (!expected) return undefined
-      const key = given ?? /^Bearer\s+(.+)$/i.exec(authorization ?? '')?.[1]
-      if (key === undefined) return new BrokerError('unauthorized', 'an API key is required: Authorization: Bearer KEY')
-      return timingSafeEqual(digest(key), expected) ? undefined : new BrokerError('unauthorized', 'the API key is not valid')
+    /** Whether there would be somebody who may make and revoke keys if no made key could. */
+    get hasOperator(): boolean {
+      return expected !== undefined
     },
+    /** Where the last key is gone, whether everybody is served. */
+    opensWithoutKeys,
+    /** @throws BrokerError `unauthorized` */
+    identify({ authorization, apiKey: given }: AccessRequest): Caller {
+      if (opensWithoutKeys && keys.size === 0) return almighty(LOCAL)
+      const key = given ?? /^Bearer\s+(.+)$/i.exec(authorization ?? '')?.[1]
+      if (key === undefined) throw new BrokerError('unauthorized', 'an API key is required: Authorization: Bearer KEY')
+      const hashed = keyHash(key)
+      if (expected && timingSafeEqual(Buffer.from(hashed), expected)) return almighty(OPERATOR)
+      return keys.identify(hashed)
+    },
+    /** Whoever has made something that goes on without a request, as it may act now; `undefined`: its key is revoked, or has expired. */
+    callerOf: (owner: Owner): Caller | undefined => (owner === OPERATOR || owner === LOCAL ? almighty(owner) : keys.callerOf(owner)),
   }
 }
 export type Access = ReturnType<typeof access>

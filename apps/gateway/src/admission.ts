@@ -1,4 +1,4 @@
-import { LaneFull, MemoryFull, type Ahead, type Lane, type MemoryUse } from '@drover/broker'
+import { LaneFull, LimitReached, MemoryFull, type Ahead, type Lane, type MemoryUse } from '@drover/broker'
 import { expectedWaitMs, mostAhead, nextMean, oneMoreRefused, retryAfterMs, runMs, type BrokerError, type Refused } from '@drover/core'
 
 export interface AdmissionOptions {
@@ -97,7 +97,8 @@ export class Admission {
 
   /** When somebody who got this error may come again, ms. */
   retryAfterMs(error: BrokerError, lane?: Lane): number {
-    return retryAfterMs(this.#roomInMs(error, lane), Math.random())
+    // That is known, and who comes sooner comes in vain.
+    return error instanceof LimitReached ? error.retryMs : retryAfterMs(this.#roomInMs(error, lane), Math.random())
   }
 
   #roomInMs(error: BrokerError, lane: Lane | undefined): number {

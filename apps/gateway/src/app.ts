@@ -1,33 +1,46 @@
 import { randomUUID } from 'node:crypto'
-import { toBrokerError, type BrokerError } from '@drover/core'
+import { toBrokerError, type BrokerError, type Caller } from '@drover/core'
 import { dialects, type Answer } from '@drover/dialects'
 import { exposition } from '@drover/service'
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import { Hono } from 'hono'
+import { Hono, type Context } from 'hono'
 import { allowedHeaders, type Access } from './access.ts'
 import { me, signOut } from './account.ts'
+import { batchRoutes, type BatchDeps } from './batches/batches.ts'
+import { messageBatchRoutes } from './batches/message-batches.ts'
+import { plan } from './clusters/plan.ts'
+import { clustersOf } from './clusters/shown.ts'
+import { fileRoutes } from './files/files.ts'
 import { inference, type InferenceDeps } from './inference.ts'
-import { jobStream } from './jobs.ts'
+import { jobRoutes } from './jobs/routes.ts'
+import { keyRoutes } from './keys/routes.ts'
+import { checkScope } from './keys/scopes.ts'
+import { visibleTo } from './keys/visible.ts'
 import { oneOpenaiModel, openaiModels, ps, tags } from './models.ts'
 import { models, servers } from './olol.ts'
 import { nodes, oneNode, setDrained } from './nodes.ts'
 import { openApi } from './openapi.ts'
 import { answersHead, methodsByPath, unrouted } from './paths.ts'
 import { referencePage } from './reference-page.ts'
+import type { View } from './registry-view.ts'
+import { storedResponses } from './responses/routes.ts'
 import { show } from './show.ts'
 import { status, type StatusSources } from './status.ts'
 import { headBlob, putBlob, unbuilt } from './unbuilt.ts'
+import { webhookRoutes, type WebhookDeps } from './webhooks/routes.ts'
 
 /** What Ollama clients are told: they compare it with what they need. */
 export const OLLAMA_VERSION = '0.33.0'
 
 export interface GatewayEnv {
   Bindings: HttpBindings
-  Variables: { headers: Record<string, string> }
+  /** `caller`: on every path but the open ones. */
+  Variables: { headers: Record<string, string>; caller: Caller }
 }
 
-export interface AppDeps extends InferenceDeps, StatusSources {
+export interface AppDeps extends Omit<InferenceDeps, 'settings'>, Omit<BatchDeps, 'settings' | 'broker' | 'admission'>, Omit<StatusSources, 'view'> {
+  settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings']
   access: Access
   /** The gateway is being stopped. */
   draining(): boolean
@@ -71,10 +84,14 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
         'access-control-max-age': '600',
       })
     if (!OPEN_PATHS.has(c.req.path)) {
-      const locked = deps.access.checkKey(request)
-      if (locked) {
-        const { status, contentType, body } = refuseFor(c.req.path, locked, ours['x-request-id'])
-        return c.body(body, status as 401, { ...ours, 'content-type': contentType, 'www-authenticate': 'Bearer' })
+      try {
+        const caller = deps.access.identify(request)
+        c.set('caller', caller)
+        checkScope(caller, c.req.path)
+      } catch (thrown) {
+        const error = toBrokerError(thrown)
+        const { status, contentType, body } = refuseFor(c.req.path, error, ours['x-request-id'])
+        return c.body(body, status as 401, { ...ours, 'content-type': contentType, ...(error.code === 'unauthorized' && { 'www-authenticate': 'Bearer' }) })
       }
     }
     await next()
@@ -89,20 +106,24 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
     return digest === undefined ? c.notFound() : headBlob(c, digest)
   })
 
+  /** What the caller may see of nodes and models. */
+  const seen = (c: Context<GatewayEnv>): View => visibleTo(c.get('caller'), deps.view)
+
   app.get('/', (c) => c.text('Ollama is running'))
   app.get('/api/version', (c) => c.json({ version: OLLAMA_VERSION }))
-  app.get('/api/tags', (c) => c.json(tags(deps.view)))
-  app.get('/api/ps', (c) => c.json(ps(deps.view)))
-  app.get('/v1/models', (c) => c.json(openaiModels(deps.view)))
+  app.get('/api/tags', (c) => c.json(tags(seen(c))))
+  app.get('/api/ps', (c) => c.json(ps(seen(c))))
+  app.get('/v1/models', (c) => c.json(openaiModels(seen(c))))
   app.get('/v1/models/:model{.+}', async (c) => {
     try {
-      return c.json(await oneOpenaiModel(deps.view, c.req.param('model')))
+      return c.json(await oneOpenaiModel(seen(c), c.req.param('model')))
     } catch (error) {
       const { status, contentType, body } = dialects['openai.chat'].refuse(toBrokerError(error))
       return c.body(body, status as 404, { 'content-type': contentType })
     }
   })
   for (const dialect of Object.values(dialects)) for (const path of [dialect.path, ...(dialect.aliases ?? [])]) app.post(path, inference(dialect, deps))
+  storedResponses(app, deps)
 
   app.post('/api/show', show(deps))
   app.post('/api/pull', unbuilt('pull', deps))
@@ -117,14 +138,21 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.delete('/api/user/keys/:key', signOut)
   app.get('/api/experimental/model-recommendations', (c) => c.json({ recommendations: [] }))
 
-  app.get('/api/servers', (c) => c.json(servers(deps.view)))
-  app.get('/api/models', (c) => c.json(models(deps.view)))
-  app.get('/api/status', async (c) => c.json(await status(deps)))
+  app.get('/api/servers', (c) => c.json(servers(seen(c))))
+  app.get('/api/models', (c) => c.json(models(seen(c))))
+  app.get('/api/status', async (c) => c.json(await status({ ...deps, view: seen(c) }, c.get('caller'))))
+  app.get('/api/clusters', (c) => c.json({ clusters: clustersOf(seen(c)) }))
+  app.post('/api/plan', plan(deps))
   app.get('/api/nodes', nodes(deps))
   app.get('/api/nodes/:id', oneNode(deps))
   app.post('/api/nodes/:id/drain', setDrained(true, deps))
   app.post('/api/nodes/:id/undrain', setDrained(false, deps))
-  app.get('/api/jobs/:id/stream', jobStream(deps))
+  jobRoutes(app, deps)
+  fileRoutes(app, deps)
+  webhookRoutes(app, deps)
+  keyRoutes(app, deps)
+  batchRoutes(app, deps)
+  messageBatchRoutes(app, deps)
   app.get('/livez', (c) => c.text('ok'))
   app.get('/readyz', (c) => {
     const reason = deps.draining() ? 'draining' : !deps.broker.up ? 'Redis cannot be reached' : deps.admission.memory.full ? 'Redis has little memory left' : undefined

@@ -71,7 +71,8 @@ export const listen = async ({ fetch, host, port }: ListenOptions): Promise<Http
   })
   // Clients keep connections for their next request; Node's 5 s would close them under a request now and then.
   server.keepAliveTimeout = 75_000
-  server.requestTimeout = 120_000
+  // A file of the largest size over a slow link; whoever sends no header is let go long before.
+  server.requestTimeout = 1_800_000
 
   const address = server.address()
   const bound = typeof address === 'object' && address ? address.port : port

@@ -1,16 +1,21 @@
-import type { IncomingHttpHeaders } from 'node:http'
-import { laneOf, type FrameSink, type GatewayConnection, type Lane } from '@drover/broker'
-import { BrokerError, slotsFor, toBrokerError, type EngineKind, type ModelName } from '@drover/core'
+import type { FrameSink, GatewayConnection, HandedIn, Lane, Once } from '@drover/broker'
+import { BrokerError, toBrokerError, type Caller } from '@drover/core'
 import type { Dialect, ParsedRequest } from '@drover/dialects'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
 import type { Admission } from './admission.ts'
 import type { GatewayEnv } from './app.ts'
+import { onceOf } from './idempotency.ts'
+import { intake, type Intake } from './intake.ts'
+import { sendAccepted } from './jobs/accepted.ts'
 import type { GatewayMetrics } from './metrics.ts'
 import { cutInputs, Pieces } from './pieces.ts'
 import { readBody } from './read-body.ts'
-import type { Holder, RegistryView } from './registry-view.ts'
+import type { RegistryView } from './registry-view.ts'
 import { Reply, sendRefusal } from './reply.ts'
+import { answerInBackground } from './responses/background.ts'
+import { seal } from './responses/ended.ts'
+import { keeping, type Keeping } from './responses/keeping.ts'
 
 export interface InferenceDeps {
   broker: GatewayConnection
@@ -27,6 +32,17 @@ export interface InferenceDeps {
     resume: boolean
     /** How long an answer that its client may leave can be read after its end, ms. */
     keepMs: number
+    /** How long a kept response can be asked for after its end, ms, and most bytes of those of one owner. */
+    keepResponsesMs: number
+    responseBytes: number
+    /** Responses are kept whose request does not say. */
+    storeResponses: boolean
+    /** The same of one that was handed in, or may be asked for again under its key, ms. */
+    keepResultsMs: number
+    /** Longest that a client may ask for, ms. */
+    keepLimitMs: number
+    /** Most jobs that are kept for one owner. */
+    mostKept: number
   }
   onError(error: unknown): void
 }
@@ -41,66 +57,62 @@ export const inference =
     try {
       deps.admission.checkMemory()
       if (deps.replies.size >= deps.settings.maxOpen) throw new BrokerError('queue_full', 'server busy, please try again.  too many open requests')
-      const request = dialect.parse(await readBody(incoming, { limit: deps.settings.bodyLimit, zstd: dialect.path.startsWith('/v1/') }))
+      const text = await readBody(incoming, { limit: deps.settings.bodyLimit, zstd: dialect.path.startsWith('/v1/') })
+      const parsed = dialect.parse(text)
+      const caller = c.get('caller')
+      const repeatable = onceOf({ headers: incoming.headers, owner: caller.owner, route: dialect.id, body: text })
+      const { request, keeping: kept } = await asKept(deps, parsed, { caller, once: repeatable })
       if (request.ignored.length > 0) headers['x-drover-ignored'] = headerText(request.ignored.join(', '))
-      const model = await deps.view.resolve(request.model)
-      if (!model) throw new BrokerError('model_not_found', dialect.notFound?.(request.model) ?? `model '${request.model}' not found`)
+      const into = await intake(deps, { dialect, request, once: repeatable, caller, class: 'interactive', headers: incoming.headers, answer: headers })
+      const { model, slots, goesOn } = into
       headers['x-drover-model'] = model
-      const goesOn = chosen(incoming.headers, 'x-drover-on-disconnect', ['continue', 'cancel']) === 'continue'
-      const resumes = chosen(incoming.headers, 'x-drover-resume', ['never']) !== 'never' && deps.settings.resume
-      const engine = request.engine ?? dialect.engine
-      const holders = holdersOf(deps.view, model, engine)
-      if (engine && holders.length === 0) throw nobodyCan(dialect, request, engine)
-      const its = (lane = laneOf(model, 'interactive', engine))
-      const slots = holders.reduce((sum, held) => sum + (held.node.draining ? 0 : slotsFor(held.engine, model)), 0)
-
+      lane = into.lane
+      if (into.later) {
+        headers['preference-applied'] = 'respond-async'
+        const handed = await handedIn(deps, { into, request, kept })
+        deps.metrics.accepted(dialect.id)
+        await sendAccepted(outgoing, handed, { broker: deps.broker, caller, headers })
+        return RESPONSE_ALREADY_SENT
+      }
+      if (kept?.background) {
+        await answerInBackground(deps, { outgoing, dialect, request, into, keeping: kept, headers })
+        return RESPONSE_ALREADY_SENT
+      }
       const reply = new Reply({
         outgoing,
         dialect,
         stream: request.stream,
         asked: request.model,
         headers,
-        retryAfterMs: (error) => deps.admission.retryAfterMs(error, its),
+        retryAfterMs: (error) => deps.admission.retryAfterMs(error, into.lane),
         onOver: (facts) => {
           // One whose job was not accepted is refused instead.
-          if (deps.replies.delete(reply)) deps.metrics.answered(dialect.id, model, facts)
+          if (!deps.replies.delete(reply)) return
+          deps.metrics.answered(dialect.id, model, facts)
+          if (kept && facts.record) void seal(deps, kept.id)
         },
       })
       deps.replies.add(reply)
-      const submit = async (body: string, timeoutMs: number, sink: FrameSink) => {
-        const follow = await deps.broker.jobs.submit(
-          {
-            dialect: dialect.id,
-            model,
-            asked: request.model,
-            class: 'interactive',
-            engine,
-            stream: request.stream,
-            slots: request.slots,
-            body,
-            timeoutMs,
-            mostAhead: deps.admission.mostAhead(its, slots, timeoutMs),
-            ...(!resumes && { resume: false }),
-            ...(goesOn && { background: true, keepMs: deps.settings.keepMs }),
-          },
-          sink,
-          (id) => (headers['x-drover-job'] ??= id),
-        )
-        if (follow.ahead) deps.admission.added(its, follow.ahead)
-        return follow
-      }
+      const submit = (body: string, timeoutMs: number, sink: FrameSink) =>
+        into.submit({ body, timeoutMs, ...kept?.job }, sink, (id) => (headers['x-drover-job'] = repeatable ? id : (headers['x-drover-job'] ?? id)))
       try {
+        await kept?.keep()
         const { timeoutMs } = deps.settings
-        // Nobody would join the pieces when the client has gone.
-        const cuts = request.inputs && !goesOn ? cutInputs(request.inputs.weights, slots) : []
+        // Nobody would join the pieces when the client has gone, and who comes again is to find one job.
+        const cuts = request.inputs && !goesOn && !repeatable ? cutInputs(request.inputs.weights, slots) : []
         if (request.inputs && cuts.length > 1) {
           headers['x-drover-pieces'] = String(cuts.length)
           const pieces = new Pieces({ inputs: request.inputs, cuts, slots, timeoutMs, submit, sink: reply })
           reply.attach(pieces)
           await pieces.start()
-        } else reply.attach(await submit(JSON.stringify(request.body), timeoutMs, reply))
+        } else {
+          const follow = await submit(JSON.stringify(request.body), timeoutMs, reply)
+          if (follow.repeated) headers['idempotent-replayed'] = 'true'
+          reply.attach(follow)
+        }
       } catch (error) {
         deps.replies.delete(reply)
+        kept?.undo(error)
         throw error
       }
     } catch (thrown) {
@@ -112,22 +124,21 @@ export const inference =
     return RESPONSE_ALREADY_SENT
   }
 
-const holdersOf = (view: RegistryView, model: ModelName, kind: EngineKind | undefined): readonly Holder[] => {
-  const holders = view.holders.get(model) ?? []
-  return kind === undefined ? holders : holders.filter(({ engine }) => engine.kind === kind)
+/** Puts a job on its lane that nobody waits for. */
+const handedIn = async (deps: InferenceDeps, { into, request, kept }: { into: Intake; request: ParsedRequest; kept: Keeping | undefined }): Promise<HandedIn> => {
+  try {
+    await kept?.keep()
+    return await into.handIn({ body: JSON.stringify(request.body), timeoutMs: deps.settings.timeoutMs, ...kept?.job })
+  } catch (error) {
+    kept?.undo(error)
+    throw error
+  }
 }
 
-/** What a client says in a header of ours, of the words that it knows. @throws BrokerError `bad_request` for another */
-const chosen = (headers: IncomingHttpHeaders, name: string, words: readonly string[]): string | undefined => {
-  const given = headers[name]
-  if (given === undefined || (typeof given === 'string' && words.includes(given))) return given
-  throw new BrokerError('bad_request', `invalid ${name} header: it can be ${words.join(' or ')}`)
-}
-
-/** What only one kind of engine can do would wait until its deadline where no such engine has the model. */
-const nobodyCan = (dialect: Dialect, { model, engine }: ParsedRequest, kind: EngineKind): BrokerError => {
-  const only = engine === undefined ? `only a ${kind} answers ${dialect.path}` : `invalid input type: only a ${kind} takes tokens in place of text`
-  return new BrokerError('bad_request', `${only}, and no node has one with the model "${model}"; start one there`)
+/** What of a request is to be kept, where its API has such a thing. */
+const asKept = async (deps: InferenceDeps, parsed: ParsedRequest, by: { caller: Caller; once: Once | undefined }): Promise<Awaited<ReturnType<typeof keeping>>> => {
+  const { stored } = parsed
+  return stored ? keeping(deps, { ...parsed, stored }, by) : { request: parsed, keeping: undefined }
 }
 
 /** What may stand in a header: names of unknown fields are the client's own text. */

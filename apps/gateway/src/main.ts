@@ -5,20 +5,28 @@ import { announceListening, createLog, loadConfig, onShutdown, redisTarget, runM
 import { access } from './access.ts'
 import { Admission } from './admission.ts'
 import { gatewayApp } from './app.ts'
+import { batchRunners } from './batches/runners.ts'
+import { isUnavailable } from './files/content-store.ts'
+import { openStore } from './files/open-store.ts'
+import { sweepFiles } from './files/sweeping.ts'
 import { gatewayConfig, requireKey, startError } from './config.ts'
 import { listen } from './http-server.ts'
 import { gatewayMetrics } from './metrics.ts'
 import { RegistryView } from './registry-view.ts'
 import type { Reply } from './reply.ts'
+import { Deliverer } from './webhooks/deliverer.ts'
+import { sink } from './webhooks/sink.ts'
 
 /** How often waiting clients are looked at, ms. */
 const KEEP_ALIVE_TICK_MS = 250
 
 runMain(async () => {
   const { values: config, sources } = loadConfig(gatewayConfig)
-  requireKey(config)
   const log = createLog({ app: 'gateway', logLevel: config.logLevel, logFormat: config.logFormat })
-  const onError = (error: unknown) => log.error({ err: error }, 'unexpected')
+  const onError = (error: unknown) => {
+    // A store that cannot be used has told so itself.
+    if (!isUnavailable(error)) log.error({ err: error }, 'unexpected')
+  }
   // Never the id of the process before it: that one's jobs are nobody's, and these are not.
   const id = `${config.id ?? 'g'}-${randomBytes(6).toString('base64url')}`
 
@@ -36,6 +44,7 @@ runMain(async () => {
   }).catch((error: unknown) => {
     throw startError(error)
   })
+  requireKey(config, broker.apiKeys.size)
   const admission = new Admission({
     readMemory: () => broker.memory(),
     memoryShare: config.memoryShare,
@@ -48,22 +57,56 @@ runMain(async () => {
   await admission.look()
   const view = new RegistryView({ read: () => broker.registry.nodes(), onError })
   await view.refresh()
+  const store = await openStore(config, broker.files, log)
+  const sweeping = store && sweepFiles({ files: broker.files, store, who: id, onError })
   const replies = new Set<Reply>()
   let draining = false
   const metrics = gatewayMetrics({
     open: () => replies.size,
-    nodes: () => view.nodes.length,
+    nodes: () => view.nodes,
     memory: () => admission.memory,
     lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...readLane(lane), waiting, running, bytes })),
   })
+  const deliverer = new Deliverer({
+    store: broker.webhooks,
+    sink: sink({ allowPrivate: config.webhookPrivate, timeoutMs: config.webhookTimeout, version: VERSION }),
+    waits: config.webhookWaits,
+    timeoutMs: config.webhookTimeout,
+    up: () => broker.up,
+    onOutcome: (outcome) => metrics.webhook(outcome),
+    onGivenUp: (fields) => log.warn(fields, 'webhook given up'),
+    onError,
+  })
+  const settings = {
+    fileLimit: config.fileLimit,
+    fileKeepMs: config.fileKeep,
+    bodyLimit: config.bodyLimit,
+    timeoutMs: config.timeout,
+    maxOpen: config.maxOpen,
+    resume: config.resume,
+    keepMs: config.keep,
+    keepResultsMs: config.keepResults,
+    keepLimitMs: config.keepLimit,
+    mostKept: config.mostKept,
+    keepResponsesMs: config.keepResponses,
+    responseBytes: config.responseBytes,
+    storeResponses: config.storeResponses,
+    webhookPrivate: config.webhookPrivate,
+    batchWindowMs: config.batchWindow,
+    batchLines: config.batchLines,
+  }
+  const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
+  const runners = store && batchRunners({ broker, view, admission, store, settings, callerOf: entrance.callerOf, onError })
   const app = gatewayApp({
     broker,
     view,
     metrics,
     admission,
     replies,
-    settings: { bodyLimit: config.bodyLimit, timeoutMs: config.timeout, maxOpen: config.maxOpen, resume: config.resume, keepMs: config.keep },
-    access: access({ host: config.host, apiKey: config.apiKey, origins: config.origins }),
+    store,
+    settings,
+    runners,
+    access: entrance,
     gateway: { id, version: VERSION, startedAt: Date.now(), open: () => replies.size },
     draining: () => draining,
     onError,
@@ -84,13 +127,15 @@ runMain(async () => {
         limitMs: config.drainLimit + 1_000,
         run: async () => {
           draining = true
+          await runners?.stop()
           await server.drain(config.drainLimit)
           // What takes longer ends honestly, not cut off.
           for (const reply of replies) reply.lost(new BrokerError('draining', 'server busy: this gateway is shutting down'))
         },
       },
       { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.close()) },
-      { name: 'leave Redis', limitMs: 2_000, run: () => (admission.stop(), view.stop(), broker.close()) },
+      { name: 'leave webhooks to others', limitMs: 2_000, run: () => deliverer.stop() },
+      { name: 'leave Redis', limitMs: 2_000, run: () => (admission.stop(), view.stop(), sweeping?.stop(), broker.close()) },
     ],
     { log },
   )

@@ -1,11 +1,16 @@
-import type { BrokerError, DialectId, ModelName } from '@drover/core'
+import type { BrokerError, DialectId, ModelName, NodeRecord } from '@drover/core'
 import { BUCKETS, Counter, createMetrics, Gauge, Histogram, METRIC_PREFIX, type Registry } from '@drover/service'
+import { clusterGauges } from './clusters/metrics.ts'
 import type { ReplyFacts } from './reply.ts'
+import type { Outcome } from './webhooks/deliverer.ts'
 
 export interface GatewayMetrics {
   registry: Registry
   answered(dialect: DialectId, model: ModelName, facts: ReplyFacts): void
   refused(dialect: DialectId, error: BrokerError): void
+  /** A request whose client does not wait for its end. */
+  accepted(dialect: DialectId): void
+  webhook(outcome: Outcome): void
 }
 
 export interface MetricSources {
@@ -13,7 +18,7 @@ export interface MetricSources {
   open(): number
   /** Waiting and running jobs of every lane. */
   lanes(): Promise<{ model: string; class: string; waiting: number; running: number; bytes: number }[]>
-  nodes(): number
+  nodes(): readonly NodeRecord[]
   /** Redis'. */
   memory(): { use: { used: number; limit?: number }; full: boolean }
 }
@@ -36,13 +41,26 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
   const promptTokens = new Counter({ ...named('prompt_tokens_total', 'Tokens read by engines'), labelNames: ['model'] })
   const generatedTokens = new Counter({ ...named('generation_tokens_total', 'Tokens written by engines'), labelNames: ['model'] })
   const resumed = new Counter({ ...named('resumed_total', 'Times that another attempt took up an answer, by how'), labelNames: ['model', 'rung'] })
+  const webhooks = new Counter({ ...named('webhook_deliveries_total', 'Tries to tell an endpoint of an event, by how they went'), labelNames: ['outcome'] })
   const gauge = (name: string, help: string, read: () => number) =>
     registry.registerMetric(new Gauge({ ...named(name, help), registers: [], collect() { this.set(read()) } }))
   gauge('open_answers', 'Answers under way on this gateway', sources.open)
-  gauge('nodes', 'Living nodes', sources.nodes)
+  gauge('nodes', 'Living nodes', () => sources.nodes().length)
+  clusterGauges(registry, sources.nodes)
   gauge('redis_memory_used_bytes', "Memory that counts against Redis' limit", () => sources.memory().use.used)
   gauge('redis_memory_limit_bytes', "Redis' memory limit, 0 for none", () => sources.memory().use.limit ?? 0)
   gauge('redis_memory_full', '1 while new requests are refused because Redis has little memory left', () => Number(sources.memory().full))
+  registry.registerMetric(
+    new Counter({
+      ...named('preempted_total', 'Batch attempts that made room for interactive jobs, as their nodes count them'),
+      registers: [],
+      labelNames: ['node'],
+      collect() {
+        this.reset()
+        for (const { id, preempted } of sources.nodes()) if (preempted !== undefined) this.inc({ node: id }, preempted)
+      },
+    }),
+  )
   const laneGauge = (name: string, help: string, field: 'waiting' | 'running' | 'bytes') =>
     registry.registerMetric(
       new Gauge({
@@ -50,7 +68,10 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
         registers: [],
         labelNames: ['model', 'class'],
         async collect() {
-          for (const lane of await sources.lanes().catch(() => [])) this.set({ model: lane.model, class: lane.class }, lane[field])
+          const lanes = await sources.lanes().catch(() => [])
+          // What its jobs require makes several lanes of one model and class.
+          this.reset()
+          for (const lane of lanes) this.inc({ model: lane.model, class: lane.class }, lane[field])
         },
       }),
     )
@@ -69,5 +90,7 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
       generatedTokens.inc({ model }, record.usage.completionTokens)
     },
     refused: (dialect, error) => requests.inc({ dialect, outcome: error.code }),
+    accepted: (dialect) => requests.inc({ dialect, outcome: 'accepted' }),
+    webhook: (outcome) => webhooks.inc({ outcome }),
   }
 }

@@ -1,6 +1,7 @@
 import { type HeldModel, type LoadedModel, type ModelName } from '@drover/core'
 import { managementNotFound } from '@drover/dialects'
-import type { RegistryView } from './registry-view.ts'
+import { wholeMemory } from './clusters/memory.ts'
+import type { View } from './registry-view.ts'
 
 /** What stays in memory for good, as Ollama says it: a time centuries ahead. */
 const FOR_EVER = '2318-01-01T00:00:00Z'
@@ -21,10 +22,10 @@ export const details = (held: HeldModel) => ({
 const timeOf = (text: string): number => Date.parse(text) || 0
 
 /** One holder stands for a model that several nodes hold: the one whose copy is newest. */
-export const newestHeld = (view: RegistryView, model: ModelName): HeldModel | undefined =>
+export const newestHeld = (view: View, model: ModelName): HeldModel | undefined =>
   view.holders.get(model)?.map(({ held }) => held).reduce((best, held) => (timeOf(held.modifiedAt) > timeOf(best.modifiedAt) ? held : best))
 
-const newest = (view: RegistryView): [ModelName, HeldModel][] =>
+const newest = (view: View): [ModelName, HeldModel][] =>
   [...view.holders.keys()]
     .flatMap((model): [ModelName, HeldModel][] => {
       const held = newestHeld(view, model)
@@ -33,7 +34,7 @@ const newest = (view: RegistryView): [ModelName, HeldModel][] =>
     .toSorted(([, a], [, b]) => timeOf(b.modifiedAt) - timeOf(a.modifiedAt))
 
 /** `GET /api/tags` over all nodes. */
-export const tags = (view: RegistryView) => ({
+export const tags = (view: View) => ({
   models: newest(view).map(([model, held]) => ({
     name: model,
     model,
@@ -46,11 +47,11 @@ export const tags = (view: RegistryView) => ({
 })
 
 /** `GET /api/ps` over all nodes: each model once, as the node has it that keeps it longest. */
-export const ps = (view: RegistryView) => {
+export const ps = (view: View) => {
   const longest = new Map<ModelName, { loaded: LoadedModel; held: HeldModel }>()
-  for (const { engines } of view.nodes)
-    for (const engine of engines)
-      for (const loaded of engine.loaded) {
+  for (const node of view.nodes)
+    for (const engine of node.engines)
+      for (const loaded of engine.loaded.map((each) => wholeMemory(node, engine, each))) {
         const held = engine.held.find(({ model }) => model === loaded.model)
         const known = longest.get(loaded.model)?.loaded
         if (held && (!known || timeOf(loaded.expiresAt ?? FOR_EVER) > timeOf(known.expiresAt ?? FOR_EVER))) longest.set(loaded.model, { loaded, held })
@@ -76,10 +77,10 @@ const openaiModel = (id: string, model: ModelName, held: HeldModel) => ({
 })
 
 /** `GET /v1/models` over all nodes. */
-export const openaiModels = (view: RegistryView) => ({ object: 'list', data: newest(view).map(([model, held]) => openaiModel(model, model, held)) })
+export const openaiModels = (view: View) => ({ object: 'list', data: newest(view).map(([model, held]) => openaiModel(model, model, held)) })
 
 /** `GET /v1/models/:model`, under the name that was asked for. @throws BrokerError `model_not_found` */
-export const oneOpenaiModel = async (view: RegistryView, asked: string) => {
+export const oneOpenaiModel = async (view: View, asked: string) => {
   const model = await view.resolve(asked)
   const held = model && newestHeld(view, model)
   if (!model || !held) throw managementNotFound('show', asked)

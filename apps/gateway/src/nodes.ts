@@ -1,19 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context } from 'hono'
 import type { GatewayEnv } from './app.ts'
+import { visibleTo } from './keys/visible.ts'
+import type { RegistryView } from './registry-view.ts'
 import { nodesStatus, type StatusSources } from './status.ts'
 
 /** A node that lives obeys within a moment; the answer waits for it this long at most, ms. */
 const OBEYS_MS = 1_500
 const LOOK_MS = 20
 
-type Sources = Pick<StatusSources, 'broker' | 'view'>
+type Sources = Pick<StatusSources, 'broker'> & { view: RegistryView }
 
 /** `GET /api/nodes`: the living nodes, as `GET /api/status` shows them. */
 export const nodes =
   (sources: Sources) =>
   async (c: Context<GatewayEnv>): Promise<Response> =>
-    c.json({ nodes: await nodesStatus(sources) })
+    c.json({ nodes: await nodesStatus({ ...sources, view: visibleTo(c.get('caller'), sources.view) }) })
 
 const unknown = (c: Context<GatewayEnv>, id: string, living: readonly { id: string }[]): Response => {
   const there = living.length === 0 ? 'no node is there' : `there are ${living.slice(0, 20).map((node) => node.id).join(', ')}${living.length > 20 ? ', …' : ''}`
@@ -25,7 +27,7 @@ export const oneNode =
   (sources: Sources) =>
   async (c: Context<GatewayEnv>): Promise<Response> => {
     const id = c.req.param('id') ?? ''
-    const living = await nodesStatus(sources)
+    const living = await nodesStatus({ ...sources, view: visibleTo(c.get('caller'), sources.view) })
     const node = living.find((each) => each.id === id)
     return node ? c.json(node) : unknown(c, id, living)
   }

@@ -1,6 +1,6 @@
 import type { ModelName, NodeRecord } from '@drover/core'
 import { details, newestHeld } from './models.ts'
-import type { RegistryView } from './registry-view.ts'
+import type { View } from './registry-view.ts'
 
 const modelsOf = ({ engines }: NodeRecord): ModelName[] => [...new Set(engines.flatMap(({ held }) => held.map(({ model }) => model)))]
 
@@ -20,7 +20,7 @@ const capabilities = (node: NodeRecord) => ({
 })
 
 /** `GET /api/servers`: the nodes by name. */
-export const servers = ({ nodes }: RegistryView) => ({
+export const servers = ({ nodes }: View) => ({
   servers: Object.fromEntries(
     nodes.map((node) => {
       const { load, healthy } = server(node)
@@ -31,7 +31,7 @@ export const servers = ({ nodes }: RegistryView) => ({
 })
 
 /** Tokens that a model has been given where it is in memory (the least of them), and those that it was trained for. */
-const contextOf = (view: RegistryView, model: ModelName, trained: number | undefined) => {
+const contextOf = (view: View, model: ModelName, trained: number | undefined) => {
   const now = view.nodes.flatMap(({ engines }) =>
     engines.flatMap(({ loaded }) => loaded.flatMap((each) => (each.model === model && each.contextLength !== undefined ? [each.contextLength] : []))),
   )
@@ -39,7 +39,7 @@ const contextOf = (view: RegistryView, model: ModelName, trained: number | undef
 }
 
 /** `GET /api/models`: the models by name, each with the nodes that hold it. */
-export const models = (view: RegistryView) => {
+export const models = (view: View) => {
   const named = [...view.holders].flatMap(([model, holders]) => {
     const held = newestHeld(view, model)
     if (!held) return []
@@ -50,7 +50,7 @@ export const models = (view: RegistryView) => {
 }
 
 /** OLOL's part of `GET /api/status`. Its `models` is an object, ours a list: that one stays a list. */
-export const clusterStatus = ({ nodes, holders }: RegistryView) => ({
+export const clusterStatus = ({ nodes, holders }: View) => ({
   servers: Object.fromEntries(nodes.map((node) => [node.id, server(node)])),
   server_count: nodes.length,
   healthy_server_count: nodes.filter(({ draining }) => !draining).length,

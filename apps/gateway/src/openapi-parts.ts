@@ -4,7 +4,7 @@ import type { Dialect } from '@drover/dialects'
 /** Any part of an OpenAPI 3.1 document; JSON Schema is one of them. */
 export type Json = Record<string, unknown>
 
-export type Method = 'get' | 'head' | 'post' | 'delete'
+export type Method = 'get' | 'head' | 'post' | 'patch' | 'delete'
 
 export interface Operation extends Json {
   tags: string[]
@@ -40,6 +40,9 @@ export const HEADERS: Record<string, Json> = {
   'x-drover-attempts': { description: 'How often the job was started.', schema: { type: 'integer', minimum: 0 } },
   'x-drover-resumed': string('How other attempts took up the answer after the first, as far as was known when the header was sent: `restart`, `continue`, `replay`; parted by commas.'),
   'x-drover-ignored': string('Fields of the request that were dropped because this API does not know them, parted by commas.'),
+  'preference-applied': string('`respond-async`: the request was handed in, as was preferred.'),
+  'idempotent-replayed': string('`true`: the request repeats another with its `Idempotency-Key`, and this is what became of that.'),
+  location: string('Where the job is to be seen.'),
   'Retry-After': { description: 'Seconds after which the same request may be sent again.', schema: { type: 'integer', minimum: 0 } },
 }
 export const headers = (...names: string[]): Json => Object.fromEntries(names.map((name) => [name, ref('headers', name)]))
@@ -51,9 +54,12 @@ export const ALWAYS = headers('x-request-id', 'x-drover')
 const CAUSES: Record<ErrorCode, string> = {
   bad_request: 'the request is not one of this API, or a field is out of its range',
   unauthorized: 'a key is needed, or the one that was sent is not valid',
-  forbidden: 'the page or host name is not allowed',
+  forbidden: 'the page or host name is not allowed (then without a body), or the key may not do this, or not with this model',
   model_not_found: 'no node has the model',
   body_too_large: 'the request body is larger than the gateway takes',
+  rate_limited: 'the key has used up what it may use in a minute, or has as many jobs as it may have, or as may be kept for it',
+  quota_exceeded: 'the key has used up what it may use in a day',
+  key_reused: 'the `Idempotency-Key` belongs to another request',
   cancelled: 'the job was cancelled',
   internal: 'a fault of ours',
   engine_refused: 'the engine refused the request: its own status and text',
@@ -64,7 +70,10 @@ const CAUSES: Record<ErrorCode, string> = {
   attempts_exhausted: 'the job was started as often as a job may be',
   queue_full: 'too many jobs wait',
   broker_unavailable: 'Redis cannot be reached',
+  store_unavailable: 'where files lie cannot be used just now',
+  content_lost: 'the content of the file is gone',
   draining: 'the gateway is being stopped',
+  cannot_run: 'the nodes that are there cannot run the model, or not as the request asks: the error says what is missing',
   answer_too_large: 'the answer is longer than a job may keep',
   deadline_exceeded: 'the answer was not finished in time',
 }
@@ -96,8 +105,10 @@ const ERRORS: Record<Family, { name: string; schema: Json }> = {
 
 export const ERROR_SCHEMAS: Record<string, Json> = Object.fromEntries(Object.values(ERRORS).map(({ name, schema }) => [name, schema]))
 
-/** All that a request for inference can meet. A foreign page is told nothing, so that has no form of a dialect. */
-export const CODES = ErrorInfo.shape.code.options.filter((code) => code !== 'forbidden')
+const OF_FILES: ReadonlySet<ErrorCode> = new Set(['store_unavailable', 'content_lost'])
+
+/** All that a request for inference can meet. */
+export const CODES = ErrorInfo.shape.code.options.filter((code) => !OF_FILES.has(code))
 
 export const REQUEST_ID: Json = {
   name: 'x-request-id',
@@ -116,7 +127,47 @@ export const WISHES: Record<string, Json> = {
     '`continue`: the job goes on when its client leaves, and can be read at `GET /api/jobs/{id}/stream`, also for a while after its end; `x-drover-job` names it. Otherwise it is cancelled.',
     ['continue', 'cancel'],
   ),
+  prefer: {
+    name: 'Prefer',
+    in: 'header',
+    required: false,
+    description: '`respond-async`: the answer is not waited for. It is 202 as soon as the job is in Redis, and is fetched from `GET /api/jobs/{id}/result`.',
+    schema: text,
+  },
+  'idempotency-key': {
+    name: 'Idempotency-Key',
+    in: 'header',
+    required: false,
+    description: 'Your own name for this request: sent again with the same body it is the same job, with another body it is refused.',
+    schema: { type: 'string', pattern: '^[!-~]([ -~]{0,253}[!-~])?$' },
+  },
+  'x-drover-keep': {
+    name: 'x-drover-keep',
+    in: 'header',
+    required: false,
+    description: 'How long the answer is kept after its end, where it can be read later: a number with a unit, as `30m` or `24h`.',
+    schema: text,
+  },
+  'x-drover-distributed': wish(
+    'x-drover-distributed',
+    '`true`: the model is to run over several nodes; `false`: on one. Without it as it fits. In requests of Ollama’s API `options.distributed` says the same, and goes before it.',
+    ['true', 'false'],
+  ),
   'x-drover-resume': wish('x-drover-resume', '`never`: when the node dies in mid-answer, the answer ends with an error instead of going on elsewhere.', ['never']),
+  'x-drover-webhook': {
+    name: 'x-drover-webhook',
+    in: 'header',
+    required: false,
+    description: 'The id of a webhook: it alone is told when the job has ended. For jobs that go on without their client; by default all webhooks of its owner are told that want to be.',
+    schema: { type: 'string', pattern: '^wh_[\\w-]{22}$' },
+  },
+  'x-drover-priority': {
+    name: 'x-drover-priority',
+    in: 'header',
+    required: false,
+    description: 'How much of the model this request may have beside those of others, when jobs wait: at 10 its owner is served twice as much as at 5, the default. What is above the ceiling of the key counts as that.',
+    schema: { type: 'integer', minimum: 1, maximum: 10, default: 5 },
+  },
 }
 
 /** Errors of one dialect by status, each with what it says itself as its example. */
@@ -139,5 +190,5 @@ export const errorResponses = (dialect: Pick<Dialect, 'id' | 'refuse'>, codes: r
   )
 }
 
-/** A page of elsewhere is told nothing at all, so the form of that refusal is the same everywhere. */
+/** On routes that ask for no key: a page of elsewhere is told nothing at all, so the form of that refusal is the same everywhere. */
 export const FORBIDDEN: Record<string, Json> = { '403': { description: 'The host name or the page is not allowed here; without a body.', headers: ALWAYS } }

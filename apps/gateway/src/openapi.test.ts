@@ -57,7 +57,7 @@ test('both are served without a key', async () => {
   const env = { incoming: { headers: { host: 'localhost' } } }
   const open = gatewayApp({
     gateway: { version: '1.2.3' }, settings: {},
-    access: { allowsOrigin: () => false, checkSource: () => undefined, checkKey: () => new Error('locked') },
+    access: { allowsOrigin: () => false, checkSource: () => undefined, identify: () => { throw new Error('locked') } },
   } as unknown as AppDeps)
   const told = await open.request('/openapi.json', {}, env)
   expect([told.status, told.headers.get('content-type'), await told.json()]).toEqual([200, 'application/json; charset=utf-8', api])

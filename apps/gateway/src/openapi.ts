@@ -1,7 +1,11 @@
 import type { DialectId } from '@drover/core'
 import { dialects, type Dialect } from '@drover/dialects'
 import { answerSchemas } from './answer-schemas.ts'
-import { ALWAYS, CODES, ERROR_SCHEMAS, errorResponses, FORBIDDEN, HEADERS, headers, ref, REQUEST_ID, WISHES, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+import { batchEntries } from './batches/openapi.ts'
+import { fileEntries } from './files/openapi.ts'
+import { ACCEPTED } from './jobs/openapi.ts'
+import { keyEntries } from './keys/openapi.ts'
+import { ALWAYS, CODES, ERROR_SCHEMAS, errorResponses, HEADERS, headers, ref, REQUEST_ID, WISHES, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
 import { ownRoutes } from './own-routes.ts'
 
 const SUMMARIES: Record<DialectId, { tag: string; name: string; summary: string }> = {
@@ -12,7 +16,7 @@ const SUMMARIES: Record<DialectId, { tag: string; name: string; summary: string 
   'openai.chat': { tag: 'OpenAI', name: 'ChatCompletion', summary: 'The next message of a conversation' },
   'openai.completions': { tag: 'OpenAI', name: 'Completion', summary: 'The text behind a prompt' },
   'openai.embeddings': { tag: 'OpenAI', name: 'Embeddings', summary: 'Embeddings of texts' },
-  'openai.responses': { tag: 'OpenAI', name: 'Response', summary: 'A response, without anything that is stored' },
+  'openai.responses': { tag: 'OpenAI', name: 'Response', summary: 'A response, also one that is stored, or made in the background' },
   'anthropic.messages': { tag: 'Anthropic', name: 'Messages', summary: 'The next message of a conversation' },
   'anthropic.count_tokens': { tag: 'Anthropic', name: 'CountTokens', summary: 'How many tokens a conversation has' },
   'llama.rerank': { tag: 'llama.cpp', name: 'Rerank', summary: 'Documents in the order of what they have to do with a query' },
@@ -42,14 +46,14 @@ const inference = (dialect: Dialect, path: string): Operation => {
         description: streamed
           ? `One JSON body, or where \`stream\` says so a stream of events. A stream that fails after its beginning ends with an error in the form of this API, never with its end event.`
           : 'One JSON body.',
-        headers: { ...ALWAYS, ...headers('x-drover-job', 'x-drover-model', 'x-drover-node', 'x-drover-attempts', 'x-drover-resumed', 'x-drover-ignored') },
+        headers: { ...ALWAYS, ...headers('x-drover-job', 'x-drover-model', 'x-drover-node', 'x-drover-attempts', 'x-drover-resumed', 'x-drover-ignored', 'idempotent-replayed') },
         content: {
           'application/json': { schema: ref('schemas', `${name}Answer`) },
           ...(streamed && { [dialect.streamType]: { schema: ref('schemas', `${name}Event`) } }),
         },
       },
+      '202': ACCEPTED,
       ...errorResponses(dialect, CODES),
-      ...FORBIDDEN,
     },
   }
 }
@@ -91,6 +95,9 @@ export const openApi = (version: string): OpenApi => {
     security: [{ key: [] }, { apiKey: [] }],
     paths: {
       ...ownRoutes(),
+      ...fileEntries(),
+      ...keyEntries(),
+      ...batchEntries(),
       ...Object.fromEntries(all.flatMap((dialect) => [dialect.path, ...(dialect.aliases ?? [])].map((path) => [path, { post: inference(dialect, path) }]))),
     },
     components: {
@@ -101,7 +108,7 @@ export const openApi = (version: string): OpenApi => {
       headers: HEADERS,
       parameters: { 'x-request-id': REQUEST_ID, ...WISHES },
       securitySchemes: {
-        key: { type: 'http', scheme: 'bearer', description: 'The key of this installation, where it has one.' },
+        key: { type: 'http', scheme: 'bearer', description: 'A key, where this installation has any.' },
         apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: "The same key, as Anthropic's clients send it." },
       },
     },

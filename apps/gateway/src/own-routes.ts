@@ -1,38 +1,10 @@
-import { dialects, managementFields, type ManagementCall } from '@drover/dialects'
-import { ALWAYS, CODES, errorResponses, FORBIDDEN, headers, ref, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
-
-const text: Json = { type: 'string' }
-const plain = { 'text/plain': { schema: text } }
-const json = (schema: Json): Record<string, { schema: Json }> => ({ 'application/json': { schema } })
-const list = (items: Json): Json => ({ type: 'array', items })
-const object = (properties: Record<string, Json>): Json => ({ type: 'object', required: Object.keys(properties), properties })
-
-const answer = (description: string, content?: Json, more: Json = {}): Json => ({ description, headers: { ...ALWAYS, ...more }, ...(content && { content }) })
-const nativeError = (description: string): Json => answer(description, json(ref('schemas', 'OllamaError')))
-
-/** Errors of a route that the gateway answers from what it knows. */
-const refusals = (dialect: 'ollama.chat' | 'openai.chat', ...codes: (typeof CODES)[number][]): Record<string, Json> => ({
-  ...errorResponses(dialects[dialect], ['unauthorized', ...codes]),
-  ...FORBIDDEN,
-})
-
-interface Reading {
-  tag: string
-  id: string
-  summary: string
-  answer: Json
-  /** Answered without a key. */
-  open?: boolean
-}
-
-/** A route that only tells something. */
-const reading = ({ tag, id, summary, answer: content, open = false }: Reading): Operation => ({
-  tags: [tag],
-  summary,
-  operationId: id,
-  ...(open && { security: [] }),
-  responses: { '200': answer('OK', content), ...(open ? FORBIDDEN : refusals(tag === 'OpenAI' ? 'openai.chat' : 'ollama.chat')) },
-})
+import { managementFields, type ManagementCall } from '@drover/dialects'
+import { clusterEntries } from './clusters/openapi.ts'
+import { jobOperations } from './jobs/openapi.ts'
+import { answer, json, list, nativeError, object, parameter, plain, reading, refusals, text } from './openapi-builders.ts'
+import { FORBIDDEN, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+import { responseRoutes } from './responses/openapi.ts'
+import { webhookPaths } from './webhooks/openapi.ts'
 
 const details = { type: 'object', description: 'Format, family, size and quantization.' }
 const tag = object({ name: text, model: text, modified_at: text, size: { type: 'integer' }, digest: text, details })
@@ -69,7 +41,6 @@ const ofUser = (id: string, summary: string): Operation => ({
   responses: { '401': nativeError("Nobody is signed in: there is no account of Ollama's maker behind Drover, or a key is needed."), ...FORBIDDEN },
 })
 
-const parameter = (name: string, description: string): Json => ({ name, in: 'path', required: true, description, schema: text })
 const DIGEST = parameter('digest', '`sha256:` and 64 hex digits.')
 
 const blobs = {
@@ -120,26 +91,6 @@ const ofNode = (id: string, summary: string, content: Json): Operation => ({
   responses: { '200': answer('OK', json(content)), '404': nativeError('No such node is known; the error names those that are there.'), ...refusals('ollama.chat') },
 })
 
-const jobStream: Operation = {
-  tags: ['Drover'],
-  summary: "A job's answer as server-sent events, from any place on",
-  description:
-    'What the job\'s client reads, in the format of its own API: events as they are there, lines as one event each, an answer that is no stream as one event at its end. ' +
-    'Each has an id; with the last one the stream goes on behind it, on any gateway. An event without an id at the end of a stream tells an error after which it may be read again.',
-  operationId: 'drover.jobs.stream',
-  parameters: [
-    parameter('id', 'From `x-drover-job`.'),
-    { name: 'Last-Event-ID', in: 'header', required: false, description: 'The id of the last event that was read.', schema: text },
-    { name: 'after', in: 'query', required: false, description: 'The same, for readers that cannot set a header; the header counts if both are there.', schema: text },
-  ],
-  responses: {
-    '200': answer('What comes behind that event.', { 'text/event-stream': { schema: text } }, headers('x-drover-job')),
-    '204': answer('The job has ended, and all of it has been read.'),
-    '404': nativeError('No such job is known; it may have ended too long ago.'),
-    ...refusals('ollama.chat', 'bad_request', 'queue_full', 'broker_unavailable'),
-  },
-}
-
 const ready: Operation = {
   ...reading({ tag: 'Drover', id: 'drover.ready', summary: 'Whether requests are taken', answer: plain, open: true }),
   responses: { '200': answer('They are.', plain), '503': answer('They are not; the text says why.', plain), ...FORBIDDEN },
@@ -167,14 +118,17 @@ export const ownRoutes = (): OpenApi['paths'] => ({
   '/api/experimental/model-recommendations': { get: native('ollama.recommendations', 'Models that are recommended: none', object({ recommendations: list({ type: 'object' }) })) },
   '/v1/models': { get: reading({ tag: 'OpenAI', id: 'openai.models', summary: 'All models of all nodes', answer: json(object({ object: { const: 'list' }, data: list(openAiModel) })) }) },
   '/v1/models/{model}': { get: model },
-  '/api/status': { get: ours('drover.status', 'Nodes, what they hold and do, and what waits', json(object({ version: text, gateway: { type: 'object' }, nodes: list({ type: 'object' }), lanes: list({ type: 'object' }), models: list({ type: 'object' }) }))) },
+  ...responseRoutes(),
+  '/api/status': { get: ours('drover.status', 'Nodes, what they hold and do, and what waits', json(object({ version: text, gateway: { type: 'object' }, nodes: list({ type: 'object' }), lanes: list({ type: 'object' }), distributed_inference: { type: 'object' }, models: list({ type: 'object' }) }))) },
   '/api/servers': { get: ours('drover.servers', 'The nodes by name, as OLOL tells its servers', json(object({ servers: map, count: { type: 'integer' } }))) },
   '/api/models': { get: ours('drover.models', 'The models by name, as OLOL tells them', json(object({ models: map, count: { type: 'integer' } }))) },
   '/api/nodes': { get: ours('drover.nodes', 'The nodes, what they hold and do', json(object({ nodes: list(node) }))) },
   '/api/nodes/{id}': { get: ofNode('drover.node', 'One node', node) },
   '/api/nodes/{id}/drain': { post: ofNode('drover.drain', 'Let a node take no more jobs; what runs there goes on', wish) },
   '/api/nodes/{id}/undrain': { post: ofNode('drover.undrain', 'Let a drained node take jobs again', wish) },
-  '/api/jobs/{id}/stream': { get: jobStream },
+  ...clusterEntries(),
+  ...jobOperations(),
+  ...webhookPaths,
   '/livez': { get: ours('drover.live', 'Whether the gateway lives', plain, true) },
   '/readyz': { get: ready },
   '/metrics': { get: ours('drover.metrics', 'Metrics in the format of Prometheus', plain) },

@@ -13,10 +13,19 @@ const INFLATED_LIMIT = 20 * 1024 * 1024
 const WINDOW_LOG = 25
 
 /** A client that is still sending reads its refusal only behind that: closing now would show it a broken connection instead. */
-const drop = (incoming: IncomingMessage): void => {
+export const drop = (incoming: IncomingMessage): void => {
   incoming.resume()
   const timer = setTimeout(() => incoming.destroy(), DROP_MS)
   incoming.once('close', () => clearTimeout(timer))
+}
+
+/** A body as it comes. Who stops reading leaves the connection as it is: the answer is still to go over it. */
+export async function* bytesOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array> {
+  try {
+    yield* incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+  } finally {
+    if (!incoming.readableEnded) drop(incoming)
+  }
 }
 
 const cutOff = (cause?: unknown) => new BrokerError('bad_request', 'the request body was cut off', { cause })

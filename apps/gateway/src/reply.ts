@@ -34,6 +34,19 @@ export interface ReplyFacts {
   resumed: readonly Rung[]
 }
 
+/** Longer text is likely to wait for its client, characters. */
+const AT_ONCE_CHARS = 4 * 1024
+
+/**
+ * Text that may have to wait for its client. Node keeps a string, and three times its length beside it, until the system has taken it all;
+ * and of a buffer from the pool, the whole pool.
+ */
+const toBytes = (text: string): Buffer => {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text))
+  bytes.write(text)
+  return bytes
+}
+
 /**
  * Frames to an HTTP body. Head and first text go in one write, the last text with the end; a client that reads slowly pauses the
  * follow, which then reads on from the log. Writing goes to Node's response itself: a web stream in between costs a third more.
@@ -151,7 +164,7 @@ export class Reply implements FrameSink {
         outgoing.end(body)
       }
     } else {
-      const error = record.error ? fromErrorInfo(record.error) : endedError(record)
+      const error = errorOf(record)
       if (outgoing.headersSent) outgoing.end(text + dialect.errorEvent(error, headers['x-request-id']))
       else this.refuse(error)
     }
@@ -181,7 +194,7 @@ export class Reply implements FrameSink {
   #write(text: string): void {
     const { outgoing } = this.#options
     this.#spokeAt = performance.now()
-    if (outgoing.write(text)) return
+    if (outgoing.write(text.length > AT_ONCE_CHARS ? toBytes(text) : text)) return
     this.#follow?.pause()
     outgoing.once('drain', () => this.#follow?.resume())
   }
@@ -193,12 +206,15 @@ export class Reply implements FrameSink {
   }
 }
 
-const endedError = ({ outcome }: TerminalRecord): BrokerError =>
-  outcome === 'cancelled'
-    ? new BrokerError('cancelled', 'request canceled')
-    : outcome === 'expired'
-      ? new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')
-      : new BrokerError('internal', 'the job failed')
+/** Why a job did not complete. */
+export const errorOf = ({ outcome, error }: TerminalRecord): BrokerError =>
+  error
+    ? fromErrorInfo(error)
+    : outcome === 'cancelled'
+      ? new BrokerError('cancelled', 'request canceled')
+      : outcome === 'expired'
+        ? new BrokerError('deadline_exceeded', 'the job was not finished before its deadline')
+        : new BrokerError('internal', 'the job failed')
 
 /** Who may come again and is not told better does so after this, ms. */
 const AGAIN_MS = 2_000

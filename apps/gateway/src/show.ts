@@ -3,6 +3,7 @@ import type { HeldModel, ModelDescription, ModelName } from '@drover/core'
 import { managementNotFound, parseManagement } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from './app.ts'
+import { visibleTo } from './keys/visible.ts'
 import { details, newestHeld } from './models.ts'
 import { native, type NativeDeps } from './native.ts'
 import type { RegistryView } from './registry-view.ts'
@@ -55,8 +56,9 @@ export const show = (deps: ShowDeps): ((c: Context<GatewayEnv>) => Promise<Respo
     })
   return native(deps, async (body, c) => {
     const asked = parseManagement('show', body).model
-    const model = await deps.view.resolve(asked)
-    const held = model && newestHeld(deps.view, model)
+    const view = visibleTo(c.get('caller'), deps.view)
+    const model = await view.resolve(asked)
+    const held = model && newestHeld(view, model)
     if (!model || !held) throw managementNotFound('show', asked)
     const shown = shownModel(model, held, await told(held.digest))
     // It names models by their base name, which a model may share with others: Ollama tells it the whole name, too (v0.33).

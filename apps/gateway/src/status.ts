@@ -1,24 +1,25 @@
-import { slotsFor, type LoadedModel } from '@drover/core'
+import { slotsFor, type Caller, type EngineRecord, type ModelName, type NodeRecord } from '@drover/core'
 import { readLane, type GatewayConnection } from '@drover/broker'
 import type { Admission } from './admission.ts'
+import { wholeMemory } from './clusters/memory.ts'
+import { shortfall } from './clusters/shortfall.ts'
+import { distributedInference } from './clusters/shown.ts'
 import { clusterStatus } from './olol.ts'
-import type { RegistryView } from './registry-view.ts'
+import type { View } from './registry-view.ts'
 
-const inMemory = (loaded: LoadedModel | undefined) => ({
-  loaded: loaded !== undefined,
-  ...(loaded && {
-    memory: {
-      size: loaded.size,
-      size_vram: loaded.sizeVram,
-      ...(loaded.expiresAt !== undefined && { expires_at: loaded.expiresAt }),
-      ...(loaded.contextLength !== undefined && { context_length: loaded.contextLength }),
-    },
-  }),
-})
+const inMemory = (node: NodeRecord, engine: EngineRecord, model: ModelName) => {
+  const loaded = engine.loaded.find((each) => each.model === model)
+  if (!loaded) return { loaded: false }
+  const { size, sizeVram, expiresAt, contextLength } = wholeMemory(node, engine, loaded)
+  return {
+    loaded: true,
+    memory: { size, size_vram: sizeVram, ...(expiresAt !== undefined && { expires_at: expiresAt }), ...(contextLength !== undefined && { context_length: contextLength }) },
+  }
+}
 
 export interface StatusSources {
   broker: GatewayConnection
-  view: RegistryView
+  view: View
   admission: Admission
   gateway: { id: string; version: string; startedAt: number; open(): number }
 }
@@ -39,9 +40,10 @@ export const nodesStatus = async ({ broker, view }: Pick<StatusSources, 'broker'
     engines: node.engines.map((engine) => ({
       id: engine.id,
       kind: engine.kind,
+      ...(engine.layout && { layout: engine.layout }),
       ...(engine.version !== undefined && { version: engine.version }),
       ...(engine.quarantined && { quarantined: engine.quarantined.map(({ model, forMs, failures }) => ({ ...(model !== undefined && { model }), for_ms: forMs, failures })) }),
-      models: engine.held.map(({ model, size, digest, quantization, contextLength, capabilities, continues }) => ({
+      models: engine.held.map(({ model, size, digest, quantization, contextLength, capabilities, continues, onlyAsked }) => ({
         model,
         size,
         digest,
@@ -49,7 +51,8 @@ export const nodesStatus = async ({ broker, view }: Pick<StatusSources, 'broker'
         ...(contextLength !== undefined && { context_length: contextLength }),
         ...(capabilities && { capabilities }),
         ...(continues && { continues }),
-        ...inMemory(engine.loaded.find((loaded) => loaded.model === model)),
+        ...(onlyAsked && { only_asked: true }),
+        ...inMemory(node, engine, model),
         slots: slotsFor(engine, model),
         busy: engine.busy[model] ?? 0,
       })),
@@ -60,8 +63,9 @@ export const nodesStatus = async ({ broker, view }: Pick<StatusSources, 'broker'
 const rounded = (value: number | undefined): number | null => (value === undefined ? null : Math.round(value))
 
 /** Everything that an operator asks first: nodes, what they hold and do, lanes and how long their heads have waited. */
-export const status = async ({ broker, view, admission, gateway }: StatusSources) => {
-  const [lanes, nodes] = await Promise.all([broker.depths(), nodesStatus({ broker, view })])
+export const status = async ({ broker, view, admission, gateway }: StatusSources, { allowsModel = () => true }: Pick<Caller, 'allowsModel'>) => {
+  const [all, nodes] = await Promise.all([broker.depths(), nodesStatus({ broker, view })])
+  const lanes = all.filter(({ lane }) => allowsModel(readLane(lane).model))
   return {
     // Ollama's own answer on this route, for clients that read it.
     cloud: { disabled: true, source: 'none' },
@@ -70,7 +74,12 @@ export const status = async ({ broker, view, admission, gateway }: StatusSources
     gateway: { id: gateway.id, uptime_s: Math.round((Date.now() - gateway.startedAt) / 1000), open_answers: gateway.open(), following: broker.jobs.following },
     redis: { version: broker.facts.version, append_only: broker.facts.appendOnly, evicts: broker.facts.evicts, memory_used: admission.memory.use.used, memory_limit: admission.memory.use.limit ?? null, memory_full: admission.memory.full },
     nodes,
-    lanes: lanes.map(({ lane, waiting, headAge, running, bytes }) => ({ ...readLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(admission.expectedWaitMs(lane, { waiting, running })) })),
+    lanes: lanes.map(({ lane, waiting, headAge, running, bytes }) => {
+      const short = waiting > 0 ? shortfall(view, readLane(lane)) : undefined
+      const waitMs = short === undefined ? admission.expectedWaitMs(lane, { waiting, running }) : undefined
+      return { ...readLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(waitMs), ...(short !== undefined && { short_of: short }) }
+    }),
+    distributed_inference: distributedInference(view),
     models: [...view.holders].map(([model, holders]) => ({ model, nodes: [...new Set(holders.map(({ node }) => node.id))] })),
   }
 }

@@ -1,6 +1,7 @@
 import { isBlobDigest, managementNotFound, parseManagement, type ManagementCall } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from './app.ts'
+import { visibleTo } from './keys/visible.ts'
 import { native, type NativeDeps } from './native.ts'
 import type { RegistryView } from './registry-view.ts'
 
@@ -26,7 +27,7 @@ const NEEDS_MODEL = new Set<ManagementCall>(['push', 'copy', 'delete'])
 export const unbuilt = (call: keyof typeof INSTEAD, deps: UnbuiltDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
   native(deps, async (body, c) => {
     const { model } = parseManagement(call, body)
-    if (NEEDS_MODEL.has(call) && !(await deps.view.resolve(model))) throw managementNotFound(call, model)
+    if (NEEDS_MODEL.has(call) && !(await visibleTo(c.get('caller'), deps.view).resolve(model))) throw managementNotFound(call, model)
     return c.json({ error: INSTEAD[call](model) }, 501)
   })
 

@@ -1,12 +1,13 @@
-import type { FrameSink } from '@drover/broker'
-import { BrokerError, JobId, toBrokerError } from '@drover/core'
+import { BrokerError, toBrokerError } from '@drover/core'
 import { dialects } from '@drover/dialects'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
-import type { GatewayEnv } from './app.ts'
-import type { InferenceDeps } from './inference.ts'
+import type { GatewayEnv } from '../app.ts'
+import type { InferenceDeps } from '../inference.ts'
+import { Early } from './early.ts'
 import { JobEvents, readPlace, type Place } from './job-events.ts'
-import { Reply, sendRefusal } from './reply.ts'
+import { Reply, sendRefusal } from '../reply.ts'
+import { jobIdOf, unknownJob } from './one-job.ts'
 
 type Deps = Pick<InferenceDeps, 'broker' | 'replies' | 'settings' | 'onError'>
 
@@ -19,10 +20,8 @@ export const jobStream =
   async (c: Context<GatewayEnv>): Promise<Response> => {
     const { incoming, outgoing } = c.env
     const headers = c.get('headers')
-    const named = c.req.param('id') ?? ''
-    const unknown = () => c.json({ error: `job '${named.slice(0, 100)}' not found: it may have ended too long ago` }, 404)
-    const id = JobId.safeParse(named).data
-    if (id === undefined) return unknown()
+    const id = jobIdOf(c)
+    if (id === undefined) return unknownJob(c)
     // A page's own reader repeats the address that it began with, and says in the header how far it has come since.
     const last = [incoming.headers['last-event-id'] ?? c.req.query('after') ?? '0'].flat()[0] || '0'
     const from = readPlace(last)
@@ -30,8 +29,8 @@ export const jobStream =
     try {
       if (deps.replies.size >= deps.settings.maxOpen) throw new BrokerError('queue_full', 'server busy, please try again.  too many open requests')
       const early = new Early()
-      const found = await deps.broker.jobs.follow(id, from.frame, early)
-      if (!found) return unknown()
+      const found = await deps.broker.jobs.follow(id, c.get('caller'), from.frame, early)
+      if (!found) return unknownJob(c)
       const { follow, stream, next, ended } = found
       if (ended && from.frame >= next) {
         await follow.leave()
@@ -61,23 +60,3 @@ export const jobStream =
   }
 
 const isWithin = ({ frame, chars }: Place): boolean => frame > 1 || chars > 0
-
-/** Stands where the events will be until it is known what the job is: meanwhile no frame comes, but the job may be lost. */
-class Early implements FrameSink {
-  #sink: FrameSink | undefined
-  #lost: BrokerError | undefined
-
-  pass(sink: FrameSink): void {
-    this.#sink = sink
-    if (this.#lost) sink.lost(this.#lost)
-  }
-
-  frame(...told: Parameters<FrameSink['frame']>): void {
-    this.#sink?.frame(...told)
-  }
-
-  lost(error: BrokerError): void {
-    if (this.#sink) this.#sink.lost(error)
-    else this.#lost = error
-  }
-}

@@ -1,7 +1,7 @@
 import type { FrameSink } from '@drover/broker'
 import { BrokerError, type Frame } from '@drover/core'
 import { dialects, type Dialect } from '@drover/dialects'
-import type { ReplyForm } from './reply.ts'
+import type { ReplyForm } from '../reply.ts'
 
 const EVENT_STREAM = 'text/event-stream'
 
