@@ -23,6 +23,8 @@ const ModelStatus = z.object({
 const EngineStatus = z.object({
   id: z.string(),
   kind: z.string(),
+  /** `cluster`: its models run over several nodes. */
+  layout: z.string().optional(),
   version: z.string().optional(),
   models: z.array(ModelStatus),
 })
@@ -41,14 +43,16 @@ const NodeStatus = z.object({
   /** ms since its last sign of life, by Redis' clock. */
   last_seen_ms: z.number().optional(),
 })
-const LaneStatus = z.object({ model: z.string(), class: z.string(), waiting: z.number(), head_age_ms: z.number(), running: z.number() })
+const LaneStatus = z.object({ model: z.string(), class: z.string(), waiting: z.number(), head_age_ms: z.number(), running: z.number(), layout: z.string().optional(), short_of: z.string().optional() })
 export type ModelStatus = z.infer<typeof ModelStatus>
 export type EngineStatus = z.infer<typeof EngineStatus>
 export type NodeStatus = z.infer<typeof NodeStatus>
 export type LaneStatus = z.infer<typeof LaneStatus>
 
+const ClusterStatus = z.object({ model: z.string(), coordinator: z.string(), members: z.array(z.object({ node: z.string() })) })
+
 /** The part of `GET /api/status` that the commands read. */
-const Status = z.object({ nodes: z.array(NodeStatus), lanes: z.array(LaneStatus).optional() })
+const Status = z.object({ nodes: z.array(NodeStatus), lanes: z.array(LaneStatus).optional(), distributed_inference: z.object({ clusters: z.array(ClusterStatus) }).optional() })
 export type Status = z.infer<typeof Status>
 
 const Details = z.object({
@@ -82,6 +86,9 @@ const Refusal = z.object({ error: z.string() })
 /** What a command named is not there. */
 class NotFound extends ExitError {}
 
+/** The gateway wants a key, or another one. */
+export class KeyWanted extends ExitError {}
+
 const Wish = z.union([NodeStatus, z.object({ id: z.string(), drained: z.boolean() })])
 
 export interface Gateway {
@@ -96,21 +103,30 @@ export const reasonOf = (error: unknown): string => {
   return cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
 }
 
+interface Asked {
+  signal: AbortSignal
+  body?: string | FormData | undefined
+  /** By default POST where there is a body, else GET. */
+  method?: 'DELETE' | 'PATCH' | undefined
+}
+
 /** One request with the key. @throws ExitError when nobody answers, or the key is refused; what ends the signal, when that does */
-export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body }: { signal: AbortSignal; body?: string | undefined }): Promise<Response> => {
+export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body, method }: Asked): Promise<Response> => {
   const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
-  const post = body === undefined ? {} : { method: 'POST', body }
+  const post = { ...(body !== undefined && { method: 'POST', body }), ...(method !== undefined && { method }) }
   let response: Response
   try {
-    response = await fetch(new URL(path, url), { ...post, headers: { ...key, ...(body !== undefined && { 'content-type': 'application/json' }) }, signal })
+    response = await fetch(new URL(path, url), { ...post, headers: { ...key, ...(typeof body === 'string' && { 'content-type': 'application/json' }) }, signal })
   } catch (error) {
     if (signal.aborted && signal.reason !== error) throw signal.reason
     throw unreachable(url, error)
   }
   if (response.status === 401 || response.status === 403) {
-    await response.body?.cancel()
+    const said = Refusal.safeParse(jsonOf(await response.text().catch(() => '')))
+    // Who comes with a key that may do other things is told what it lacks.
+    if (response.status === 403 && said.success) throw new KeyWanted(`the gateway at ${url} refuses that: ${said.data.error}`, EXIT.failed)
     const step = apiKey === undefined ? 'set DROVER_API_KEY' : 'the one given is refused: correct DROVER_API_KEY'
-    throw new ExitError(`the gateway at ${url} wants a key (${response.status}): ${step}`, EXIT.failed)
+    throw new KeyWanted(`the gateway at ${url} wants a key (${response.status}): ${step}`, EXIT.failed)
   }
   return response
 }
@@ -119,23 +135,23 @@ const unreachable = (url: string, error: unknown): ExitError =>
   new ExitError(`no gateway answers at ${url} (${reasonOf(error)}): start one with "drover up", or name it with --url`, EXIT.failed)
 
 /**
- * A JSON document of the gateway, as text and parsed; with a body, of a POST. Throws an `ExitError` that names the next step, or has
- * the gateway's own words for what was not found.
+ * A JSON document of the gateway, as text and parsed; with a body, of a POST or what `method` says. Throws an `ExitError` that names the next step, or has
+ * the gateway's own words for what was wrong or not found.
  */
-const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>, body?: string): Promise<{ text: string; value: T }> => {
+export const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>, body?: string, method?: 'DELETE' | 'PATCH'): Promise<{ text: string; value: T }> => {
   const { url } = gateway
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   let text: string
   let response: Response
   try {
-    response = await ask(gateway, path, { signal, body })
+    response = await ask(gateway, path, { signal, body, method })
     text = await response.text()
   } catch (error) {
     throw error instanceof ExitError ? error : unreachable(url, error)
   }
-  if (response.status === 404) {
+  if (response.status >= 400) {
     const refused = Refusal.safeParse(jsonOf(text))
-    if (refused.success) throw new NotFound(refused.data.error, EXIT.failed)
+    if (refused.success) throw new (response.status === 404 ? NotFound : ExitError)(refused.data.error, EXIT.failed)
   }
   if (!response.ok) throw new ExitError(`the gateway at ${url} answers ${response.status} to ${path}`, EXIT.failed)
   const parsed = schema.safeParse(jsonOf(text))

@@ -1,7 +1,13 @@
 #!/usr/bin/env node
 import { VERSION, runMain } from '@drover/service'
 import { Command } from 'commander'
+import { batch } from './commands/batch/batch.ts'
+import { clusters } from './commands/clusters/clusters.ts'
+import { dist } from './commands/clusters/dist.ts'
+import { plan } from './commands/clusters/plan.ts'
 import { drain, undrain } from './commands/drain.ts'
+import { jobs } from './commands/jobs/jobs.ts'
+import { keys } from './commands/keys/keys.ts'
 import { list } from './commands/list.ts'
 import { nodes } from './commands/nodes.ts'
 import { endWithReader } from './commands/output.ts'
@@ -53,7 +59,13 @@ command('undrain', 'let a drained node take jobs again', reading(undrain))
 command('ps', 'list the models in memory, and where', reading(ps))
 command('list', 'list the models of all nodes', reading(list))
 command('show', 'show a model: details, nodes, who waits for it', reading(show))
+command('clusters', 'list the models that run over several nodes, and who has which part', reading(clusters))
+command('plan', 'tell how a model would be spread over several nodes, or what is missing', reading(plan))
+command('dist', 'ask a model that is to run over several nodes, and tell which had a part in it', reading(dist))
+command('keys', 'make, list, change, revoke and rotate API keys', reading(keys))
 command('run', 'ask a model: a prompt, a pipe, or a conversation', reading(run))
+command('batch', 'many requests in a file, their answers in another: run, submit, status, results, cancel, list', reading(batch))
+command('jobs', 'requests that were handed in: list, show, follow, cancel', reading(jobs))
 command('version', 'show the version', async () => console.log(`drover ${VERSION} (Node ${process.version})`))
 
 await program.parseAsync()

@@ -5,17 +5,21 @@ export interface Place {
   node: string
   engine: string
   kind: string
+  /** Nodes whose memory it lies in, besides, where it runs over several. */
+  others: string[]
   version: string | undefined
   held: ModelStatus
 }
 
 /** Every place of every model, by its name. */
-export const placesOf = ({ nodes }: Status): Map<string, Place[]> => {
+export const placesOf = ({ nodes, distributed_inference: { clusters } = { clusters: [] } }: Status): Map<string, Place[]> => {
   const places = new Map<string, Place[]>()
+  const membersOf = (node: string, model: string) => clusters.filter((each) => each.coordinator === node && each.model === model).flatMap(({ members }) => members.map((member) => member.node))
   for (const { id: node, engines } of nodes)
-    for (const { id: engine, kind, version, models } of engines)
+    for (const { id: engine, kind, layout, version, models } of engines)
       for (const held of models) {
-        const place: Place = { node, engine, kind, version, held }
+        const members = layout === 'cluster' ? membersOf(node, held.model) : []
+        const place: Place = { node, engine, kind, others: [...new Set(members)].filter((each) => each !== node), version, held }
         const known = places.get(held.model)
         if (known) known.push(place)
         else places.set(held.model, [place])

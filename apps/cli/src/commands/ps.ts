@@ -12,6 +12,7 @@ const psConfig = defineConfig('cli', { ...clientSettings, ...jsonSetting })
 interface Loaded {
   name: string
   node: string
+  others: string[]
   engine: string
   size: number
   sizeVram: number
@@ -24,9 +25,9 @@ interface Loaded {
 const loaded = ({ name, ...whole }: Running, places: readonly Place[]): Loaded[] =>
   places
     .filter(({ held }) => held.loaded)
-    .map(({ node, engine, held: { slots, busy, memory } }) => {
+    .map(({ node, others, engine, held: { slots, busy, memory } }) => {
       const own = memory ?? whole
-      return { name, node, engine, size: own.size, sizeVram: own.size_vram, slots, busy, contextLength: own.context_length, expiresAt: own.expires_at }
+      return { name, node, others, engine, size: own.size, sizeVram: own.size_vram, slots, busy, contextLength: own.context_length, expiresAt: own.expires_at }
     })
 
 const processor = ({ size, sizeVram }: Loaded): string => {
@@ -37,7 +38,7 @@ const processor = ({ size, sizeVram }: Loaded): string => {
 
 const columns = (now: number): Column<Loaded>[] => [
   { title: 'NAME', cell: ({ name }) => name },
-  { title: 'NODE', cell: ({ node }) => node },
+  { title: 'NODE', cell: ({ node, others }) => (others.length === 0 ? node : `${node} + ${others.join(', ')}`) },
   { title: 'ENGINE', cell: ({ engine }) => engine },
   { title: 'SIZE', cell: (each) => size(each.size), right: true },
   { title: 'PROCESSOR', cell: processor },
@@ -56,8 +57,8 @@ export const ps = async (argv: readonly string[]): Promise<void> => {
   const now = Date.now()
   if (values.json) {
     return printJson({
-      models: models.map(({ name, node, engine, size, sizeVram, contextLength, slots, busy, expiresAt }) => ({
-        name, node, engine, size, size_vram: sizeVram, context_length: contextLength ?? null, slots, busy, expires_at: expiry(expiresAt, now) ?? null,
+      models: models.map(({ name, node, others, engine, size, sizeVram, contextLength, slots, busy, expiresAt }) => ({
+        name, node, others, engine, size, size_vram: sizeVram, context_length: contextLength ?? null, slots, busy, expires_at: expiry(expiresAt, now) ?? null,
       })),
     })
   }

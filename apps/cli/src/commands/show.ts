@@ -2,6 +2,7 @@ import { canonicalName } from '@drover/core'
 import { defineConfig, EXIT, ExitError, loadConfig } from '@drover/service'
 import { type LaneStatus, readStatus, readTags, type Tag } from '../gateway-client.ts'
 import { clientSettings, gatewayOf, jsonSetting } from './client-settings.ts'
+import { laneName } from './lane-name.ts'
 import { outputWidth, print, printJson } from './output.ts'
 import { digestsDiffer, type Place, placesOf } from './places.ts'
 import { type Column, tableLines } from './table.ts'
@@ -41,7 +42,7 @@ const asJson = (tag: Tag, places: readonly Place[], lanes: readonly LaneStatus[]
   quantization: tag.details.quantization_level || null,
   context_length: tag.details.context_length ?? null,
   capabilities: tag.capabilities ?? null,
-  lanes: lanes.map(({ class: name, waiting, head_age_ms, running }) => ({ class: name, waiting, head_age_ms, running })),
+  lanes: lanes.map(({ class: name, layout, waiting, head_age_ms, running, short_of }) => ({ class: name, layout: layout ?? null, waiting, head_age_ms, running, short_of: short_of ?? null })),
   nodes: places.map(({ node, engine, kind, version, held }) => ({
     node,
     engine,
@@ -87,8 +88,10 @@ export const show = async (argv: readonly string[]): Promise<void> => {
     ['modified', tag.modified_at],
   ]
   for (const [label, value] of facts) if (value) print(`${label.padEnd(16)}${value}`)
-  for (const { class: name, waiting, running, head_age_ms: age } of lanes)
-    print(`${'lane'.padEnd(16)}${name}: ${waiting} waiting${waiting > 0 ? ` (the first for ${span(age)})` : ''}, ${running} running`)
+  for (const lane of lanes) {
+    const { waiting, running, head_age_ms: age, short_of: short } = lane
+    print(`${'lane'.padEnd(16)}${laneName(lane)}: ${waiting} waiting${waiting > 0 ? ` (the first for ${span(age)})` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}`)
+  }
   print('')
   for (const line of tableLines(columns, places, outputWidth())) print(line)
   if (digestsDiffer(places)) print('\nThe nodes hold different weights under this name: pull it again where it is old, or give one of them another name.')

@@ -2,6 +2,7 @@ import { defineConfig, loadConfig } from '@drover/service'
 import { readStatus } from '../gateway-client.ts'
 import { nodeLines } from '../node-lines.ts'
 import { clientSettings, gatewayOf, jsonSetting } from './client-settings.ts'
+import { laneName } from './lane-name.ts'
 import { NO_NODES } from './nodes.ts'
 import { print } from './output.ts'
 import { span } from './units.ts'
@@ -14,7 +15,9 @@ export const status = async (argv: readonly string[]): Promise<void> => {
   const { text, status } = await readStatus(gatewayOf(values))
   if (values.json) return print(text.trim())
   for (const line of status.nodes.length === 0 ? [NO_NODES] : status.nodes.flatMap(nodeLines)) print(line)
-  for (const { model, class: name, waiting, running, head_age_ms: age } of status.lanes ?? []) {
-    if (waiting + running > 0) print(`lane ${model} (${name}): ${waiting} waiting${waiting > 0 ? `, the first for ${span(age)}` : ''}, ${running} running`)
+  for (const lane of status.lanes ?? []) {
+    const { model, waiting, running, head_age_ms: age, short_of: short } = lane
+    if (waiting + running === 0) continue
+    print(`lane ${model} (${laneName(lane)}): ${waiting} waiting${waiting > 0 ? `, the first for ${span(age)}` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}`)
   }
 }

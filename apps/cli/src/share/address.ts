@@ -1,5 +1,5 @@
 import { isIP, isIPv4 } from 'node:net'
-import { ExitError } from '@drover/service'
+import { ExitError, isPrivate } from '@drover/service'
 
 /** What `--share` stands for when it is given without an address. */
 export const AUTO = 'auto'
@@ -9,9 +9,6 @@ export interface OwnAddress {
   /** The network interface that has it. */
   name: string
 }
-
-/** Addresses that the Internet does not route: private networks, and those of carriers that overlay networks use. */
-const PRIVATE = /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)/
 
 const ANY = new Set(['0.0.0.0', '::'])
 
@@ -31,7 +28,7 @@ export interface SharedAt {
  * @throws ExitError when there is none, more than one to choose from, or it is not this machine's
  */
 export const sharedAt = (asked: string, own: readonly OwnAddress[]): SharedAt => {
-  const inside = own.filter(({ address }) => PRIVATE.test(address))
+  const inside = own.filter(({ address }) => isPrivate(address))
   if (asked === AUTO) {
     const [only, ...others] = inside
     if (only === undefined) throw new ExitError('this machine has no private IPv4 address to share on: name one with --share ADDRESS')

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Role } from '@drover/broker/roles'
 import { EXIT, ExitError, childEnvironment, farewell, loadConfig, onShutdown, prettyLine, readListening } from '@drover/service'
-import { type Status, readStatus, whyNotReady } from '../gateway-client.ts'
+import { KeyWanted, type Status, readStatus, whyNotReady } from '../gateway-client.ts'
 import { mainFile } from '../project.ts'
 import { readPasswords } from '../share/credentials.ts'
 import { type Share, prepareShare } from '../share/share.ts'
@@ -13,7 +14,7 @@ import { type Part, type PartOptions, startPart } from './part.ts'
 import { findRedis, privateRedis, redisReady, requireRoles } from './private-redis.ts'
 import { OWNER_PASSWORD } from './redis-owner.ts'
 import { upConfig } from './up-config.ts'
-import { welcome } from './welcome.ts'
+import { keysOnly, welcome } from './welcome.ts'
 
 /** What a part may need to end besides letting its work end. */
 const STOP_MARGIN_MS = 15_000
@@ -130,7 +131,7 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     let url = localUrl(values.host, values.port)
     start('gateway', {
       file: mainFile('gateway'),
-      args: ['--host', values.host, '--port', `${values.port}`, ...(sources.open === '--open' ? ['--open'] : []), ...config],
+      args: ['--host', values.host, '--port', `${values.port}`, '--files-dir', values.filesDir ?? join(data, 'files'), ...(sources.open === '--open' ? ['--open'] : []), ...config],
       env: as('gateway'),
       stopLimitMs: stopMs,
       onMessage: (message) => (url = readListening(message) ?? url),
@@ -140,8 +141,12 @@ export const up = async (argv: readonly string[]): Promise<void> => {
       start('worker', { file: mainFile('worker'), args: [...engine, ...(own?.args ?? []), ...config], env: as('worker'), stopLimitMs: stopMs })
     }
     await gatewayReady(() => url, signal)
-    const status = await firstStatus(() => readStatus({ url, apiKey: values.apiKey }), values.worker, signal)
-    for (const line of welcome({ url, keyed: values.apiKey !== undefined, worker: values.worker, status, own })) say(line)
+    const status = await firstStatus(() => readStatus({ url, apiKey: values.apiKey }), values.worker, signal).catch((error: unknown) => {
+      // Keys have been made since, and this machine's owner may have none at hand: what is up is up.
+      if (error instanceof KeyWanted) return undefined
+      throw error
+    })
+    for (const line of status ? welcome({ url, keyed: values.apiKey !== undefined, worker: values.worker, status, own }) : keysOnly(url)) say(line)
     if (share && redis) {
       for (const line of invitation(share, values)) say(line)
       following = await share.follow(redis.socket, (host) => {

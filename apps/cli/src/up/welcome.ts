@@ -29,6 +29,12 @@ export const welcome = ({ url, keyed, worker, status: { nodes }, own }: Welcome)
   return ['', `Drover is up at ${url}`, ...nodes.flatMap(nodeLines), '', ...next, ...about, '']
 }
 
+/** What it says where keys were made and it has none of them: then it cannot ask what is there. */
+export const keysOnly = (url: string): string[] => [
+  '', `Drover is up at ${url}`, '',
+  'It asks for an API key: there are some in its Redis. To see and manage everything without one of them, start it with DROVER_API_KEY set to a key of your own.', '',
+]
+
 /** A question that the model's card (deploy/model) says it can answer. */
 const FOR_SHIPPED = 'What is a lane?'
 

@@ -1,4 +1,3 @@
-import { text as readAll } from 'node:stream/consumers'
 import { canonicalName } from '@drover/core'
 import { defineConfig, ExitError, loadConfig, setting } from '@drover/service'
 import { z } from 'zod'
@@ -8,6 +7,7 @@ import { notHere } from '../show.ts'
 import { splitWords } from '../words.ts'
 import { answer, figures } from './answer.ts'
 import { chat } from './chat.ts'
+import { once, questionIn } from './once.ts'
 import { chatBody, type ChatSettings, type Message, readOptions } from './request.ts'
 import { terminalView } from './view.ts'
 
@@ -24,9 +24,6 @@ const runConfig = defineConfig('cli', {
   json: setting({ schema: z.boolean().default(false), describe: 'the events as they come, one JSON document a line' }),
 })
 const USAGE = 'drover run MODEL [PROMPT…]'
-
-/** Exit code of a program that Ctrl-C has ended. */
-const INTERRUPTED = 130
 
 /** `drover run`: asks a model once, or talks with it. */
 export const run = async (argv: readonly string[]): Promise<void> => {
@@ -53,23 +50,13 @@ export const run = async (argv: readonly string[]): Promise<void> => {
     return text
   }
 
-  const typed = process.stdin.isTTY === true
-  const piped = typed ? '' : await readAll(process.stdin)
-  const question = [prompt.join(' '), piped.trimEnd()].filter(Boolean).join('\n')
+  const question = await questionIn(prompt)
   if (question !== '') return once(question, reply)
-  if (!typed) throw new ExitError(`nothing to ask: give a prompt, or pipe one in: ${USAGE}`)
+  if (process.stdin.isTTY !== true) throw new ExitError(`nothing to ask: give a prompt, or pipe one in: ${USAGE}`)
 
   await mustBeHere(gateway, model)
   process.stderr.write('Send a message, or /? for help.\n')
   await chat({ input: process.stdin, output: process.stderr, terminal: true, answer: reply })
-}
-
-/** One question. Ctrl-C stops the engine as well as us. */
-const once = async (question: string, reply: (messages: readonly Message[], signal: AbortSignal) => Promise<string>): Promise<void> => {
-  const interrupted = new AbortController()
-  process.once('SIGINT', () => interrupted.abort())
-  await reply([{ role: 'user', content: question }], interrupted.signal)
-  if (interrupted.signal.aborted) process.exitCode = INTERRUPTED
 }
 
 /** @throws ExitError before anything is typed for a model that is not there */
