@@ -93,8 +93,8 @@ test.concurrent.for(CASES)('an engine answers with $name: every client hears the
       const expected = stream ? streamed : whole
       // The engine goes on to the fault when what stands before it has been read.
       await engine.admin.set({ tokens: 20, ...script, ...(expected === 'cut' && { stall_at: 5 }) }, key)
-      // An answer that has begun would be taken up by another attempt.
-      const asking = ask(site.url, dialect, { key, model, stream, headers: stream ? { 'x-drover-resume': 'never' } : {} })
+        // An answer that has begun would be taken up by another attempt; one body, from its last check-point.
+      const asking = ask(site.url, dialect, { key, model, stream, headers: { 'x-drover-resume': 'never' } })
       if (expected === 'cut') {
         await asking.tokens(5)
         await engine.admin.release(key)

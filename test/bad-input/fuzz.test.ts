@@ -145,14 +145,14 @@ const GOOD: Record<string, Json> = {
 const answersWell = async (url: string, routes: Route[]) => {
   for (const { path, method, target, operation } of routes) {
     const good = GOOD[path]
-    // There is no job to read.
-    if ((!good && method !== 'GET') || path.startsWith('/api/jobs/')) continue
+    // Of what a path names, only the node and the models are there.
+    if ((!good && method !== 'GET') || (path.includes('{') && !/^\/(api\/nodes|v1\/models)\//.test(path))) continue
     const { status, text } = await fetchIt(url + target, method, good && JSON.stringify(good))
     expect([operation.operationId, status, text === ''], text.slice(0, 200)).toEqual([operation.operationId, 200, false])
   }
 }
 
-test(`hostile requests to every route are answered in its own form, and leave nothing behind (seed ${seed})`, async ({ site: { gateway, worker, routes } }) => {
+test(`hostile requests to every route are answered in its own form, and leave nothing behind (seed ${seed})`, { timeout: 180_000 }, async ({ site: { gateway, worker, routes } }) => {
   const { url } = gateway
   await answersWell(url, routes)
   const posts = routes.filter(({ schema }) => schema)

@@ -76,12 +76,10 @@ test.concurrent('a configuration file that is not YAML, or not there, is named',
   expect(absent.said).toContain(join(folder, 'none.yaml'))
 })
 
-test.concurrent('beyond loopback a gateway wants a key, or to be told that it is open', async ({ onTestFinished }) => {
-  const nowhere = new Installation('unix:/nonexistent/redis.sock')
-  onTestFinished(() => nowhere.stop())
-  for (const { code, said } of await Promise.all(['0.0.0.0', '::', '192.0.2.1'].map((host) => nowhere.refused('gateway', { DROVER_HOST: host })))) {
+test.concurrent('beyond loopback a gateway wants a key, or to be told that it is open', async ({ drover }) => {
+  for (const { code, said } of await Promise.all(['0.0.0.0', '::', '192.0.2.1'].map((host) => drover.refused('gateway', { DROVER_HOST: host })))) {
     expect(code).toBe(2)
-    expect(said).toMatch(/^the gateway would listen on \S+ for everybody: set DROVER_API_KEY, or say --open if that is wanted$/)
+    expect(said).toMatch(/^the gateway would listen on \S+ for everybody: make a key first \(drover keys create\), set DROVER_API_KEY, or say --open if that is wanted$/)
   }
 })
 

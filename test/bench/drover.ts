@@ -32,7 +32,7 @@ export const startDrover = async ({ dir, redisUrl, engineUrl, profileDir }: Drov
   const common = { DROVER_REDIS_URL: redisUrl, DROVER_PREFIX: prefix, DROVER_LOG_FORMAT: 'json' }
   const part = (name: 'gateway' | 'worker', env: Record<string, string>, args: string[] = []) => {
     const profile = profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${name}.cpuprofile`]
-    const node = [...(dir.includes('base2') ? [] : ['--max-semi-space-size=4']), '--import', new URL('settle.ts', import.meta.url).href, ...profile]
+    const node = ['--max-semi-space-size=4', '--import', new URL('settle.ts', import.meta.url).href, ...profile]
     const it = startPart(name, join(dir, 'apps', name, 'src', 'main.ts'), { node, args, env: { ...common, ...env } })
     started(it)
     return it

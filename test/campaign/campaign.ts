@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { statusOf } from '../support/drover.ts'
 import { ask } from './client.ts'
 import { checkHistory, type Verdict } from './checker.ts'
+import { runBatch } from './batch.ts'
 import { DIALECTS } from './formats.ts'
 import { openHistory, type Line, type Tell } from './history.ts'
 import { injector } from './inject.ts'
@@ -22,6 +23,8 @@ export interface CampaignOptions {
   appendfsync: 'everysec' | 'always'
   /** Clients at once. */
   clients: number
+  /** Lines of a batch that is handed in beside them; none by default. */
+  batch?: number | undefined
   /** Where histories and logs go. */
   folder: string
   progress(text: string): void
@@ -92,11 +95,11 @@ const settle = async (site: Site, tell: Tell): Promise<void> => {
 
 /** One campaign from an empty site to a verdict on its history. */
 export const runCampaign = async (options: CampaignOptions): Promise<Verdict> => {
-  const { minutes, seed, only, dir, appendfsync, clients, folder, progress, faults: chosen, order, env, workers = WORKERS, enough } = options
+  const { minutes, seed, only, dir, appendfsync, clients, batch = 0, folder, progress, faults: chosen, order, env, workers = WORKERS, enough } = options
   mkdirSync(folder, { recursive: true })
   const history = openHistory(join(folder, 'site.jsonl'))
   const schedule = chosen ? inOrder(chosen) : scheduleOf({ seed, minutes, workers, gateways: GATEWAYS, only })
-  const site = await openSite({ workers, gateways: GATEWAYS, dir, appendfsync, env, folder, tell: history.tell })
+  const site = await openSite({ workers, gateways: GATEWAYS, dir, appendfsync, env: { DROVER_FILES_DIR: join(folder, 'files'), ...env }, folder, tell: history.tell })
   const ending = new AbortController()
   let left: string[] = []
   let clientsOver: Promise<void> | undefined
@@ -110,6 +113,8 @@ export const runCampaign = async (options: CampaignOptions): Promise<Verdict> =>
       if (line.who === 'client' && (line.type === 'ok' || line.type === 'fail')) over += 1
     }
     const load = startLoad({ urls: site.urls, places: clients, random: random(seed).fork('load'), tell, order })
+    const lifted = Promise.withResolvers<void>()
+    const batchOver = batch > 0 ? runBatch({ urls: site.urls, lines: batch, seed, tell: history.tell, lifted: lifted.promise }) : Promise.resolve()
     const faults = injector(site, load, history.tell, ending.signal)
     const until = (ms: number) => sleep(Math.max(0, ms - performance.now()), undefined, { signal: ending.signal }).catch(() => undefined)
     const began = performance.now()
@@ -135,7 +140,9 @@ export const runCampaign = async (options: CampaignOptions): Promise<Verdict> =>
       await faults.lift()
       for (const { standing } of [...site.gateways, ...site.workers, ...site.workers.flatMap(({ engines }) => engines)]) await standing.up()
       progress('all faults are lifted; the last clients end')
+      lifted.resolve()
       await load.end()
+      await batchOver
       await settle(site, history.tell)
       await probe(site, tell)
       await settle(site, history.tell)

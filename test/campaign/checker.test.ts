@@ -91,11 +91,11 @@ test('what a killed Redis forgot is counted and not called lost', () => {
   expect(verdict.forgotten).toBe(1)
 })
 
-/** So many jobs on a worker that dies, each running elsewhere after `ms`. */
-const recovering = (ms: number, wide: Line[] = []): Line[] =>
+/** So many jobs on a worker that dies, each running elsewhere after `ms`, when so many attempts had begun. */
+const recovering = (ms: number, wide: Line[] = [], attempts = 2): Line[] =>
   [...Array.from({ length: 25 }, (_, i) => `j${i}`).flatMap((key, i) => [
     invoke(0, key), head(5, key), start(10, 'n0.ollama', i, key), start(1_000 + ms, 'n1.ollama', i, key, 3), end(1_100 + ms, 'n1.ollama', i, 'completed', key),
-    ok(1_200 + ms, expectedText(key, TOKENS), key), redis(1_300 + ms, 'ended', { record: record('completed', 2) }, key),
+    ok(1_200 + ms, expectedText(key, TOKENS), key), redis(1_300 + ms, 'ended', { record: record('completed', attempts), attempts }, key),
   ]), ...fault(1_000, 1_500, 'F1', ['n0']), ...wide].toSorted((a, b) => a.t - b.t)
 
 test('recovery is measured, and judged where nothing else was wrong', () => {
@@ -106,6 +106,15 @@ test('recovery is measured, and judged where nothing else was wrong', () => {
   expect(good.faults).toMatchObject([{ fault: 'F1', times: 1, jobs: 25, violations: 0, recovery: { p50: 3_000 } }])
   expect(rulesOf(recovering(6_000))).toEqual(['L2'])
   expect(rulesOf(recovering(6_000, fault(2_000, 3_000, 'F5', [], 2, true)))).toEqual([])
+})
+
+test('a second worker that had taken the job and was struck is recovered from on its own, and nothing else hides a late one', () => {
+  const second = fault(3_500, 4_000, 'F1', ['n2'], 2)
+  expect(rulesOf(recovering(6_000, second, 3))).toEqual([])
+  // No attempt but the two that engines heard of.
+  expect(rulesOf(recovering(6_000, second))).toEqual(['L2'])
+  expect(rulesOf(recovering(6_000, [], 3))).toEqual(['L2'])
+  expect(rulesOf(recovering(6_000, fault(1_500, 2_000, 'F1', ['n2'], 2), 3))).toEqual(['L2'])
 })
 
 /** So many clients that leave, whose engines stop `ms` later. */
@@ -121,4 +130,26 @@ test('an engine that goes on for a client that has left is found', () => {
 test('a spread of nothing is nothing', () => {
   expect(spreadOf([])).toBeUndefined()
   expect(spreadOf([3, 1, 2])).toEqual({ count: 3, p50: 2, p99: 3, most: 3 })
+})
+
+const batchLine = (t: number, i: number, file: 'output' | 'error' = 'output', text = expectedText(`batch-${i}`, 2)): Line => ({ t, who: 'batch', type: 'line', file, key: `batch-${i}`, text })
+const batchBegin: Line = { t: 0, who: 'batch', type: 'begin', tokens: [2, 2] }
+const batchEnd = (completed: number, failed: number, status = 'completed'): Line => ({ t: 90, who: 'batch', type: 'end', status, counts: { total: 2, completed, failed } })
+
+test('a batch with each of its lines in one of its files keeps what is promised', () => {
+  expect(checkHistory([batchBegin, batchLine(80, 0), batchLine(81, 1, 'error', ''), batchEnd(1, 1)])).toMatchObject({ violations: [], batch: { lines: 2, completed: 1, failed: 1 } })
+})
+
+test.for<[what: string, rules: Rule[], lines: Line[]]>([
+  ['without an end', ['S1'], [batchBegin, { t: 90, who: 'batch', type: 'lost', why: 'no answer' }]],
+  ['with a line in neither file', ['S7'], [batchBegin, batchLine(80, 0), batchEnd(1, 0)]],
+  ['with a line in both files', ['S7'], [batchBegin, batchLine(80, 0), batchLine(81, 1), batchLine(82, 1, 'error', ''), batchEnd(2, 1)]],
+  ['with a line twice in one file', ['S7'], [batchBegin, batchLine(80, 0), batchLine(81, 0), batchLine(82, 1), batchEnd(3, 0)]],
+  ['that counts otherwise than its files', ['S7'], [batchBegin, batchLine(80, 0), batchLine(81, 1), batchEnd(1, 1)]],
+  ['with a line that nobody sent', ['S7'], [batchBegin, batchLine(80, 0), batchLine(81, 1), batchLine(82, 7), batchEnd(3, 0)]],
+  ['with the answer of another line', ['S3'], [batchBegin, batchLine(80, 0), batchLine(81, 1, 'output', expectedText('batch-0', 2)), batchEnd(2, 0)]],
+  ['with half an answer', ['S3'], [batchBegin, batchLine(80, 0), batchLine(81, 1, 'output', expectedText('batch-1', 1)), batchEnd(2, 0)]],
+  ['that expired', ['S7'], [batchBegin, batchLine(80, 0), batchLine(81, 1), batchEnd(2, 0, 'expired')]],
+])('a batch %s is seen', ([, rules, lines]) => {
+  expect(rulesOf(lines)).toEqual(rules)
 })

@@ -1,8 +1,9 @@
 import { readPartial, verifyText } from '../engine/tokens.ts'
+import { checkBatch, type BatchVerdict } from './check-batch.ts'
 import type { ClientLine, FaultLine, Line, RecordLine } from './history.ts'
 import { FAULT_NAMES, type FaultName } from './schedule.ts'
 
-export type Rule = 'S1' | 'S2' | 'S3' | 'S4' | 'S5' | 'L1' | 'L2' | 'L3' | 'L4' | 'F18'
+export type Rule = 'S1' | 'S2' | 'S3' | 'S4' | 'S5' | 'S7' | 'L1' | 'L2' | 'L3' | 'L4' | 'F18'
 
 export interface Violation {
   rule: Rule
@@ -55,6 +56,8 @@ export interface Verdict {
   toldLess: number
   /** Jobs that a killed Redis forgot although it had taken them, as `appendfsync everysec` allows. */
   forgotten: number
+  /** What became of the batch, if one was handed in. */
+  batch: Omit<BatchVerdict, 'wrong'> | undefined
   violations: Violation[]
 }
 
@@ -153,6 +156,8 @@ const read = (lines: readonly Line[]) => {
       case 'rest':
         if (line.type === 'wrong') rest.push(line.what)
         break
+      case 'batch': // `checkBatch` reads them
+        break
       default:
         line satisfies never
     }
@@ -181,6 +186,18 @@ const recoveredAfter = ({ begin }: Fault, job: Job): number | undefined => {
   const first = Math.min(next ?? Infinity, failed ?? Infinity)
   return first === Infinity ? undefined : first - begin
 }
+
+/**
+ * The longest that a job waited after one fault until it ran anew or the next node or engine was struck, ms. Only for one of which more
+ * attempts began than any engine heard of: another worker had it then, and what struck that one is recovered from by itself.
+ */
+const longestWait = ({ begin }: Fault, after: number, struck: readonly number[]): number => {
+  const moments = [begin, ...struck.filter((t) => t > begin && t < begin + after), begin + after].toSorted((a, b) => a - b)
+  return Math.max(...moments.slice(1).map((moment, i) => moment - (moments[i] ?? moment)))
+}
+
+/** Whether an attempt began that came to no engine, by Redis' record of the job. */
+const wasUnheard = ({ runs }: Job, lines: readonly RecordLine[]): boolean => Math.max(0, ...lines.map(({ attempts = 0 }) => attempts)) > runs.length
 
 const isOfWorker = ({ fault, parts }: Fault): boolean => (fault === 'F1' || fault === 'F2' || fault === 'F7') && (parts[0]?.startsWith('n') ?? false)
 const isOfRuns = ({ parts }: Fault): boolean => parts[0]?.startsWith('n') ?? false
@@ -306,6 +323,7 @@ export const checkHistory = (lines: readonly Line[]): Verdict => {
     }
   }
 
+  const struck = faults.filter(isOfRuns).map(({ begin }) => begin)
   const quiet: number[] = []
   const gaps: number[] = []
   const streams = { cut: 0, survived: 0, continued: 0, restarted: 0 }
@@ -324,7 +342,7 @@ export const checkHistory = (lines: readonly Line[]): Verdict => {
       const end = endOf(job)
       if (after !== undefined && end?.type !== 'info') {
         row.samples.push(after)
-        if (isOfWorker(fault) && !wide.some((other) => overlaps(other, fault.begin - 1_000, fault.begin + Math.min(after, 10_000)))) quiet.push(after)
+        if (isOfWorker(fault) && !wide.some((other) => overlaps(other, fault.begin - 1_000, fault.begin + Math.min(after, 10_000)))) quiet.push(wasUnheard(job, records.get(job.head?.job ?? '') ?? []) ? longestWait(fault, after, struck) : after)
       }
       if (fault.fault !== 'F1' || !job.invoke.stream || end?.type === 'info' || after === undefined) continue
       const next = job.runs.find(({ start }) => start > fault.begin)
@@ -348,6 +366,8 @@ export const checkHistory = (lines: readonly Line[]): Verdict => {
   if (late !== undefined) violations.push({ rule: 'L2', what: late })
   if (deaf !== undefined) violations.push({ rule: 'L3', what: deaf })
   for (const what of rest) violations.push({ rule: 'L4', what })
+  const { wrong = [], ...batch } = checkBatch(lines) ?? {}
+  violations.push(...wrong)
 
   const ofClients = { F14: [...jobs.values()].filter((job) => { const end = endOf(job); return end?.type === 'info' && end.why === 'left' }), F15: [...jobs.values()].filter(({ invoke }) => invoke.slow) }
   return {
@@ -370,6 +390,7 @@ export const checkHistory = (lines: readonly Line[]): Verdict => {
     recovery,
     gap: spreadOf(gaps),
     stop,
+    batch: 'lines' in batch ? batch : undefined,
     violations,
   }
 }

@@ -74,9 +74,16 @@ export interface RestLine {
   what: string
 }
 
+/** What a client read of the batch that it had handed in. Tokens: of each of its lines, whose keys are `batch-0`, `batch-1` and so on. */
+export type BatchLine =
+  | { who: 'batch'; type: 'begin'; tokens: number[] }
+  | { who: 'batch'; type: 'line'; file: 'output' | 'error'; key: string; text: string; error?: string }
+  | { who: 'batch'; type: 'end'; status: string; counts: { total: number; completed: number; failed: number } }
+  | { who: 'batch'; type: 'lost'; why: string }
+
 export type Line = ({ t: number } & Untimed) | RunLine
 /** A line before it is told. */
-export type Untimed = ClientLine | FaultLine | SiteLine | RecordLine | RestLine
+export type Untimed = ClientLine | FaultLine | SiteLine | RecordLine | RestLine | BatchLine
 
 /** ms of the machine's monotonic clock, the same in every process. */
 export const monotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6

@@ -1,8 +1,8 @@
-import { readdirSync, statSync, truncateSync } from 'node:fs'
-import { join } from 'node:path'
+import { statSync, truncateSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { EngineAdmin } from '../engine/admin.ts'
+import { appendedTo } from '../support/redis-server.ts'
 import type { FaultProxy, LinkFault } from './fault-proxy.ts'
 import type { Tell } from './history.ts'
 import type { Load } from './load.ts'
@@ -34,14 +34,6 @@ const of = <T>(list: readonly T[], i: number): T => {
   const item = list[i]
   if (!item) throw new Error(`the site has no part ${i}`)
   return item
-}
-
-/** The file to which a Redis appends; before Redis 7 it is the only one of its kind. */
-const appendedTo = (dir: string): string => {
-  const names = readdirSync(dir, { recursive: true, encoding: 'utf8' }).filter((name) => /\.incr\.aof$|(^|\/)appendonly\.aof$/.test(name))
-  const [last] = names.toSorted((a, b) => statSync(join(dir, b)).mtimeMs - statSync(join(dir, a)).mtimeMs)
-  if (last === undefined) throw new Error(`no append-only file in ${dir}`)
-  return join(dir, last)
 }
 
 /** Does what the schedule says, and tells the history when each fault began and when it was lifted; `ending`: then everything is cut short. */

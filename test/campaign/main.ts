@@ -23,7 +23,7 @@ const options = ((): FaultsOptions => {
 })()
 
 const folder = options.folder ?? join(ROOT, '.drover', 'faults', new Date().toISOString().replaceAll(':', '-').slice(0, 19))
-const { minutes, seed, only, appendfsync, clients, dir, mutate } = options
+const { minutes, seed, only, appendfsync, clients, batch, dir, mutate } = options
 
 if (mutate !== undefined) {
   const tree = copyTree(dir ?? ROOT)
@@ -42,7 +42,7 @@ if (mutate !== undefined) {
 
 progress(`seed ${seed}, ${minutes} minutes, ${clients} clients, appendfsync ${appendfsync}${only ? `, only ${only.join(', ')}` : ''}; history in ${folder}`)
 const verdict = await runCampaign({ ...options, folder, progress })
-const command = `npm run faults -- --minutes ${minutes} --seed ${seed}${only ? ` --only ${only.join(',')}` : ''}${appendfsync === 'always' ? ' --appendfsync always' : ''}${clients === 40 ? '' : ` --clients ${clients}`}`
+const command = `npm run faults -- --minutes ${minutes} --seed ${seed}${only ? ` --only ${only.join(',')}` : ''}${appendfsync === 'always' ? ' --appendfsync always' : ''}${clients === 40 ? '' : ` --clients ${clients}`}${batch === 0 ? '' : ` --batch ${batch}`}`
 print(`\n${command} (${commitOf(dir ?? ROOT)})\n`)
 print(report(verdict))
 writeFileSync(join(folder, 'verdict.json'), `${JSON.stringify({ command, seed, minutes, ...verdict }, undefined, 1)}\n`)

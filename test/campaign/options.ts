@@ -9,13 +9,15 @@ export interface FaultsOptions {
   dir: string | undefined
   appendfsync: 'everysec' | 'always'
   clients: number
+  /** Lines of a batch that is handed in while all this goes on; 0: none. */
+  batch: number
   /** Where histories, logs and the verdict go. */
   folder: string | undefined
   /** Not a campaign: the checker is checked, with mutations whose names begin so (all: ''). */
   mutate: string | undefined
 }
 
-export const USAGE = `npm run faults -- [--minutes M] [--seed N] [--only NAMES] [--appendfsync always] [--clients N] [--against DIR] [--folder DIR]
+export const USAGE = `npm run faults -- [--minutes M] [--seed N] [--only NAMES] [--appendfsync always] [--clients N] [--batch N] [--against DIR] [--folder DIR]
 
 Gateways, workers, engines and a Redis as processes of their own, clients of all kinds, and faults that a seed has chosen; then an
 offline checker decides from the history whether the promises were kept. The exit code is 1 when one was not.
@@ -25,6 +27,7 @@ offline checker decides from the history whether the promises were kept. The exi
   --only NAMES    some of ${FAULT_NAMES.join(', ')}
   --appendfsync   of Redis: everysec (default) or always
   --clients N     clients at once, 40 by default
+  --batch N       a batch of so many lines is handed in beside them, none by default
   --against DIR   the gateway and worker of another checkout
   --folder DIR    where the history goes, .drover/faults/<time> by default
 
@@ -44,11 +47,11 @@ const number = (text: string | undefined, name: string, from: number, to: number
 export const readOptions = (args: string[]): FaultsOptions | 'help' => {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean' } as const
-  const options = { minutes: text, seed: text, only: text, appendfsync: text, clients: text, against: text, folder: text, mutate: flag, help: flag }
+  const options = { minutes: text, seed: text, only: text, appendfsync: text, clients: text, batch: text, against: text, folder: text, mutate: flag, help: flag }
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
   if (values.help) return 'help'
   if (positionals.length > (values.mutate ? 1 : 0)) throw new Error(`"${positionals.join(' ')}" belongs to nothing`)
-  const idle = (['minutes', 'only', 'appendfsync', 'clients'] as const).filter((name) => values.mutate && values[name] !== undefined)
+  const idle = (['minutes', 'only', 'appendfsync', 'clients', 'batch'] as const).filter((name) => values.mutate && values[name] !== undefined)
   if (idle.length > 0) throw new Error(`--mutate chooses its own --${idle.join(', --')}`)
   const only = values.only?.split(',').map((name) => {
     const known = FAULT_NAMES.find((each) => each === name.trim())
@@ -63,6 +66,7 @@ export const readOptions = (args: string[]): FaultsOptions | 'help' => {
     only,
     dir: values.against === undefined ? undefined : resolve(values.against),
     appendfsync,
+    batch: Math.floor(number(values.batch, 'batch', 0, 50_000) ?? 0),
     clients: Math.floor(number(values.clients, 'clients', 1, 500) ?? 40),
     folder: values.folder === undefined ? undefined : resolve(values.folder),
     mutate: values.mutate ? (positionals[0] ?? '') : undefined,

@@ -23,6 +23,7 @@ export const report = (verdict: Verdict): string => {
     `longest silence that clients saw in streams which outlived their worker, p50 / p99: ${spread(all.gap)}`,
     `engine stopped after its client left, p50 / p99: ${spread(all.stop)}`,
     `forgotten by a killed Redis: ${all.forgotten}; told an error although complete: ${all.toldLess}`,
+    ...(all.batch ? [`batch of ${all.batch.lines} lines: ${all.batch.completed} answered, ${all.batch.failed} failed`] : []),
     ...(Object.keys(all.unknown).length > 0 ? ['unknown to their clients:', ...most(all.unknown)] : []),
     ...(Object.keys(all.errors).length > 0 ? ['errors that clients were told:', ...most(all.errors)] : []),
     '',

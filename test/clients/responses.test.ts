@@ -75,9 +75,9 @@ test.for(['NATIVE:8b', 'Other'])('the model is echoed as written: %s', async (mo
 })
 
 test('a response has the content type of its form, and ends without [DONE]', async ({ site }) => {
-  const post = (stream: boolean) => send(`${site.url}/v1/responses`, { body: JSON.stringify({ model: 'other', input: 'job=re3 tokens=2', stream, store: true }) })
+  const post = (stream: boolean) => send(`${site.url}/v1/responses`, { body: JSON.stringify({ model: 'other', input: 'job=re3 tokens=2', stream, service_tier: 'flex' }) })
   const streamed = await post(true)
-  expect(streamed.headers).toMatchObject({ 'content-type': 'text/event-stream', 'x-drover-ignored': 'store' })
+  expect(streamed.headers).toMatchObject({ 'content-type': 'text/event-stream', 'x-drover-ignored': 'service_tier' })
   expect(streamed.text).toMatch(/^event: response\.created\ndata: \{"type":"response\.created","sequence_number":0,/)
   expect(streamed.text).not.toContain('[DONE]')
   expect((await post(false)).headers['content-type']).toBe('application/json; charset=utf-8')
@@ -91,9 +91,9 @@ test.for([true, false])('the openai client hears of an unknown model as its own 
   })
 })
 
-test('the openai client hears what cannot be had without a store', async ({ site }) => {
+test('the openai client hears of what is not stored here', async ({ site }) => {
   const model = MODELS.ollama
-  for (const more of [{ previous_response_id: 'resp_1' }, { background: true }, { conversation: 'conv_1' }]) {
+  for (const more of [{ conversation: 'conv_1' }, { prompt: { id: 'pmpt_1' } }]) {
     const asked = site.responses.create({ model, input: 'hello', ...more })
     await expect(asked).rejects.toBeInstanceOf(OpenAI.BadRequestError)
     await expect(asked).rejects.toMatchObject({ status: 400, type: 'invalid_request_error', message: expect.stringContaining('not supported') as string })

@@ -138,7 +138,7 @@ test.for([
   expect(headers['content-type']).toMatch(/^text\/plain/)
 })
 
-test.for(['/nothing', '/api', '/api/tokenize', '/health', '/v1/responses/resp_1', '//nothing', '/%', '/api/chat/x', '/api/chat//'])('%s is no path', async (path, { site }) => {
+test.for(['/nothing', '/api', '/api/tokenize', '/health', '/v1/responses/resp_1/events', '//nothing', '/%', '/api/chat/x', '/api/chat//'])('%s is no path', async (path, { site }) => {
   const { status, text, headers } = await site.get(path)
   expect([status, text]).toEqual([404, '404 page not found'])
   expect(headers['content-type']).toMatch(/^text\/plain/)

@@ -17,7 +17,7 @@ const TOOL = { type: 'function', function: { name: 'look', description: 'Looks.'
 const SCHEMA = { type: 'object', properties: { a: { type: 'string' } } }
 const LOGPROBS = { top_logprobs: { logprobs: true } }
 
-const native = { format: SCHEMA, think: true, keep_alive: '7m', stream: true, shift: true, truncate: true }
+const native = { 'options.distributed': false, format: SCHEMA, think: true, keep_alive: '7m', stream: true, shift: true, truncate: true }
 const openAi = { stop: ['x'], stream: true, logit_bias: { 5: 1 }, n: 2, stream_options: { include_usage: true }, response_format: { type: 'json_schema', json_schema: { name: 'a', schema: SCHEMA } } }
 
 /** Each route's request, for the page that says what becomes of every field. */
@@ -38,7 +38,7 @@ export const BASES: Record<DialectId, Base> = {
     beside: { tool_choice: { tools: [{ type: 'function', name: 'look', parameters: SCHEMA }] }, parallel_tool_calls: { tools: [{ type: 'function', name: 'look', parameters: SCHEMA }] }, top_logprobs: { include: ['message.output_text.logprobs'] } },
     values: {
       input: `${PROMPT} rate=0`, stream: true, tools: [{ type: 'function', name: 'look', parameters: SCHEMA }], tool_choice: 'required', parallel_tool_calls: true, include: ['message.output_text.logprobs'], reasoning: { effort: 'low' },
-      text: { format: { type: 'json_schema', name: 'a', schema: SCHEMA } }, store: true, background: true, previous_response_id: 'resp_1', conversation: 'c', prompt: { id: 'p' }, metadata: { a: 'b' },
+      text: { format: { type: 'json_schema', name: 'a', schema: SCHEMA } }, store: true, background: false, previous_response_id: null, conversation: 'c', prompt: { id: 'p' }, metadata: { a: 'b' },
     },
   },
   'anthropic.messages': {

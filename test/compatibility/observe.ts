@@ -70,8 +70,9 @@ const fieldsOf = (id: DialectId): Field[] => {
     const inner = name === 'options' && isObject(schema['properties']) ? Object.entries(schema['properties'] as Record<string, Json>) : []
     if (inner.length > 0)
       return inner.map(([option, each]) => {
-        const value = pick(each)
-        return { name: `options.${option}`, value, put: (body) => ({ ...body, options: { [option]: value } }) }
+        const optionName = `options.${option}`
+        const value = optionName in values ? values[optionName] : pick(each)
+        return { name: optionName, value, put: (body) => ({ ...body, options: { [option]: value } }) }
       })
     const value = name in values ? values[name] : pick(schema)
     return [{ name, value, put: (body) => ({ ...body, [name]: value }) }]

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { openGateway, type FrameSink } from '@drover/broker'
-import type { ModelName } from '@drover/core'
+import { LOCAL, type ModelName } from '@drover/core'
 import { startScriptedEngine } from '../engine/server.ts'
 import { verifyText } from '../engine/tokens.ts'
 import { Installation, until } from '../support/drover.ts'
@@ -77,7 +77,7 @@ export const deepLane = async ({ jobs, pairs, progress = () => undefined }: Deep
     const body = JSON.stringify({ model: model(lane), prompt: `job=${key} tokens=2` })
     const began = performance.now()
     const follow = await broker.jobs.submit(
-      { dialect: 'ollama.generate', model: model(lane), asked: model(lane), class: 'interactive', stream: false, slots: 1, body, timeoutMs: 3_600_000 },
+      { dialect: 'ollama.generate', model: model(lane), asked: model(lane), class: 'interactive', owner: LOCAL, stream: false, slots: 1, body, timeoutMs: 3_600_000 },
       sink,
     )
     return { ms: performance.now() - began, follow }

@@ -1,5 +1,5 @@
 import { openGateway, openWorker, type FrameSink, type Lease } from '@drover/broker'
-import type { Frame, JobId, ModelName } from '@drover/core'
+import { LOCAL, type Frame, type JobId, type ModelName } from '@drover/core'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../libs/broker/src/connection.ts'
 import { keys, laneOf } from '../../libs/broker/src/keys.ts'
@@ -111,7 +111,7 @@ const byHand = async () => {
   const model = 'm:latest' as ModelName
   const lane = laneOf(model, 'interactive')
   const submit = () =>
-    gateway.jobs.submit({ dialect: 'ollama.chat', model, asked: 'm', class: 'interactive', stream: true, slots: 1, body: '{}', timeoutMs: 60_000 }, sink)
+    gateway.jobs.submit({ dialect: 'ollama.chat', model, asked: 'm', class: 'interactive', owner: LOCAL, stream: true, slots: 1, body: '{}', timeoutMs: 60_000 }, sink)
   /** The other worker, as soon as the first one's lease has run out. */
   const takeOver = async () => {
     const leases: Lease[] = []
@@ -125,7 +125,7 @@ const byHand = async () => {
   const names = ['wait', 'active', 'prioritized', 'events', 'stalled', 'limiter', 'delayed', 'paused', 'meta', 'pc', 'marker']
   const take = (token: string) =>
     defined.take(
-      [...names.map((name) => named.ofLane(lane, name)), named.took(token)],
+      [...names.map((name) => named.ofLane(lane, name)), named.took(token), named.ofLane(lane, 'ranks'), named.ofLane(lane, 'since')],
       [prefix, 1000, named.ofLane(lane, ''), Date.now(), token, LOCK_MS, 'frozen', 3, '{}', '{}', 0],
     ) as Promise<[string, JobId, string, number, number]>
   const append = (id: JobId, attempt: number, token: string, first: number, text: string, record = '') =>

@@ -1,5 +1,5 @@
 import { openGateway, openWorker, type FrameSink } from '@drover/broker'
-import type { HeldModel, ModelName } from '@drover/core'
+import { LOCAL, type HeldModel, type ModelName } from '@drover/core'
 import type { Engine } from '@drover/engines'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { pullLoop } from '../../apps/worker/src/pull-loop.ts'
@@ -53,7 +53,7 @@ test('with 20 nodes and 30 models no job sits waiting while a slot for its model
         },
         peerPreference: () => undefined,
         preference: 0,
-        bounds: { wait: 10_000, leave: 0 },
+        bounds: { wait: 10_000, batchWait: 300_000, leave: 0, preempt: 15 },
         paused: () => false,
         draining: draining.signal,
         onError: settings.onError,
@@ -72,7 +72,7 @@ test('with 20 nodes and 30 models no job sits waiting while a slot for its model
     ends.push(end.promise)
     const sink: FrameSink = { frame: (frame) => void (frame.end && end.resolve()), lost: end.reject }
     submitted.set(`"${i}"`, { at: performance.now(), slotWasFree: nodes.some(({ slots }) => slots.isFree(model)) })
-    const submission = { dialect: 'ollama.chat', model, asked: model, class: 'interactive', stream: false, slots: 1, body: `"${i}"`, timeoutMs: 60_000 } as const
+    const submission = { dialect: 'ollama.chat', model, asked: model, class: 'interactive', owner: LOCAL, stream: false, slots: 1, body: `"${i}"`, timeoutMs: 60_000 } as const
     gateway.jobs.submit(submission, sink).catch(end.reject)
     if (next() < 0.8) await new Promise((resolve) => setTimeout(resolve, next() * 10))
   }

@@ -25,6 +25,12 @@ export interface TinyModelOptions {
   /** Has the tokens for filling a gap in a text. */
   infill?: boolean
   type?: NumberType
+  /** Layers of a model of type f16 that are twice as large as the others. */
+  wide?: readonly number[]
+  /** Feed-forward networks in each layer, of which two are asked for each token. Default: one, always asked. */
+  experts?: number
+  /** The embeddings serve as the output, too; then it does not only say words. */
+  tied?: boolean
 }
 
 const TEMPLATE = [
@@ -63,6 +69,7 @@ const metadata = (sizes: Sizes, tokens: VocabularyToken[]): Buffer[] => [
   entry.u32('llama.rope.dimension_count', sizes.embd / sizes.heads),
   entry.f32('llama.rope.freq_base', 10_000),
   entry.u32('llama.vocab_size', sizes.vocab),
+  ...(sizes.experts > 0 ? [entry.u32('llama.expert_count', sizes.experts), entry.u32('llama.expert_used_count', 2)] : []),
   ...(sizes.pooling > 0 ? [entry.u32('llama.pooling_type', sizes.pooling)] : []),
   entry.string('tokenizer.ggml.model', 'llama'),
   entry.strings('tokenizer.ggml.tokens', tokens.map(({ text }) => text)),
@@ -85,14 +92,15 @@ const metadata = (sizes: Sizes, tokens: VocabularyToken[]): Buffer[] => [
  * the tokens that are not words from ever being said.
  */
 const tensors = (sizes: Sizes, tokens: VocabularyToken[]): Tensor[] => {
-  const { layers, embd, heads, kvHeads, ffn, vocab, eos, type } = sizes
+  const { layers, embd, heads, kvHeads, ffn, vocab, eos, type, wide, experts, tied } = sizes
   const spread = embd ** -0.5
   const tensor = (name: string, shape: readonly number[], scale: number, more: Partial<Tensor> = {}): Tensor => {
-    const half = type === 'f16' && scale !== 0
+    const half = type === 'f16' && scale !== 0 && !wide.some((i) => name.startsWith(`blk.${i}.`))
     const bytes = shape.reduce((product, size) => product * size, half ? 2 : 4)
     return { name, shape, scale, type: half ? 1 : 0, bytes, ...more }
   }
   const kv = kvHeads * (embd / heads)
+  const [each, many] = experts > 0 ? ['_exps', [experts]] : ['', []]
   const keepsFirst = { first: (i: number) => (i === 0 ? null : undefined) }
   const layer = (_: unknown, i: number) => [
     tensor(`blk.${i}.attn_norm.weight`, [embd], 0),
@@ -101,19 +109,21 @@ const tensors = (sizes: Sizes, tokens: VocabularyToken[]): Tensor[] => {
     tensor(`blk.${i}.attn_v.weight`, [embd, kv], spread),
     tensor(`blk.${i}.attn_output.weight`, [embd, embd], spread, keepsFirst),
     tensor(`blk.${i}.ffn_norm.weight`, [embd], 0),
-    tensor(`blk.${i}.ffn_gate.weight`, [embd, ffn], spread),
-    tensor(`blk.${i}.ffn_up.weight`, [embd, ffn], spread),
-    tensor(`blk.${i}.ffn_down.weight`, [ffn, embd], ffn ** -0.5, keepsFirst),
+    ...(experts > 0 ? [tensor(`blk.${i}.ffn_gate_inp.weight`, [embd, experts], spread)] : []),
+    tensor(`blk.${i}.ffn_gate${each}.weight`, [embd, ffn, ...many], spread),
+    tensor(`blk.${i}.ffn_up${each}.weight`, [embd, ffn, ...many], spread),
+    tensor(`blk.${i}.ffn_down${each}.weight`, [ffn, embd, ...many], ffn ** -0.5, { first: (row) => (row % embd === 0 ? null : undefined) }),
   ]
   const ends = (i: number) => i === TOKEN.end && eos > 0
+  const output = tensor('output.weight', [embd, vocab], 3 * spread, {
+    first: (i) => (tokens[i]?.spoken ? 0 : ends(i) ? eos : -60),
+    rowScale: (i) => (ends(i) ? 0.3 * spread : 3 * spread),
+  })
   return [
     tensor('token_embd.weight', [embd, vocab], 1, { first: () => 4 }),
     ...Array.from({ length: layers }, layer).flat(),
     tensor('output_norm.weight', [embd], 0),
-    tensor('output.weight', [embd, vocab], 3 * spread, {
-      first: (i) => (tokens[i]?.spoken ? 0 : ends(i) ? eos : -60),
-      rowScale: (i) => (ends(i) ? 0.3 * spread : 3 * spread),
-    }),
+    ...(tied ? [] : [output]),
   ]
 }
 
@@ -152,6 +162,7 @@ export const writeTinyModel = async ({ path, ...options }: TinyModelOptions): Pr
   const { embd = 64, heads = 4 } = options
   const sizes: Sizes = {
     name: 'tiny-random', layers: 4, kvHeads: heads, ffn: 2 * embd, vocab: 1024, context: 2048, seed: 1, eos: 0, pooling: 0, infill: false, type: 'f32',
+    wide: [], experts: 0, tied: false,
     ...options, embd, heads,
   }
   if (!Number.isInteger(embd / heads / 2)) throw new RangeError('embd must be a multiple of heads, with an even quotient')
@@ -160,12 +171,13 @@ export const writeTinyModel = async ({ path, ...options }: TinyModelOptions): Pr
   const tokens = vocabulary(sizes.vocab, sizes.infill)
   const plan = tensors(sizes, tokens)
   const noise = new Noise(sizes.seed, sizes.type)
+  const wide = sizes.wide.length > 0 ? new Noise(sizes.seed, 'f32') : noise
   // Under a name of its own until it is whole: several test files may want the same model at once.
   const draft = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}`
   const file = await open(draft, 'w')
   try {
     await file.writeFile(header(metadata(sizes, tokens), plan))
-    for (const tensor of plan) for (const piece of data(tensor, noise)) await file.writeFile(piece)
+    for (const tensor of plan) for (const piece of data(tensor, tensor.type === 0 ? wide : noise)) await file.writeFile(piece)
   } finally {
     await file.close()
   }

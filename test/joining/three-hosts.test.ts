@@ -4,7 +4,8 @@ import { expect, test } from 'vitest'
 import { drover, greeted, nothingLeft, temporaryFolder } from '../cli/cli.ts'
 import { ask } from '../support/client.ts'
 import { statusOf, until } from '../support/drover.ts'
-import { makeHosts, noHosts } from './hosts.ts'
+import { noHosts } from '../support/network.ts'
+import { engineOn, makeHosts } from './hosts.ts'
 
 const why = noHosts()
 if (why !== undefined) process.stderr.write(`skipped: three hosts that join: ${why}\n`)
@@ -16,9 +17,9 @@ const openToOthers = async (pid: number): Promise<string[]> => {
 }
 
 test.skipIf(why !== undefined)('three hosts: joined by the printed line and by discovery, one cut off and back, and the shared one found again elsewhere', async () => {
-  const [a, b, c] = makeHosts(3)
+  const [a, b, c] = await makeHosts(3)
   if (!a || !b || !c) throw new Error('no hosts')
-  const [engineA, engineB, engineC] = await Promise.all([a.engine('only-a'), b.engine('only-b', 'pair'), c.engine('only-c', 'pair')])
+  const [engineA, engineB, engineC] = await Promise.all([engineOn(a, 'only-a'), engineOn(b, 'only-b', 'pair'), engineOn(c, 'only-c', 'pair')])
   const data = await temporaryFolder('data')
   const env = { DROVER_DRAIN_LIMIT: '1s' }
 

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 import fc from 'fast-check'
-import type { HeldLease, Model } from './model.ts'
+import { OWNERS, type HeldLease, type Model } from './model.ts'
 import { agrees, keepsPromises, Witness } from './promises.ts'
 import type { RealBroker } from './real.ts'
 
@@ -11,6 +11,8 @@ const JOBS = ['j1', 'j2', 'j3']
 // Much must meet on one job before anything can go wrong.
 const aJob = fc.constantFrom('j1', 'j1', 'j1', ...JOBS)
 const aLane = fc.constantFrom(LANES[0]!, LANES[0]!, LANES[0]!, ...LANES)
+/** Small, and so large that a lane is numbered anew, or that ranks do not fit. */
+const COSTS = [1, 9, 10, 1_100_000]
 const seldom = fc.constantFrom(false, false, false, true)
 const aLease = fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 2, arbitrary: fc.nat(3) })
 
@@ -45,12 +47,14 @@ const word = (twice: boolean, text: string) => (twice ? ` ${text}` : '')
 
 const submit = fc
   .record({
-    id: aJob, lane: aLane, follower: fc.constantFrom('g1', 'g1', 'g1', 'g2', ''),
+    id: aJob, lane: aLane, owner: fc.constantFrom(...OWNERS), entry: fc.constantFrom(...COSTS), cost: fc.constantFrom(...COSTS), follower: fc.constantFrom('g1', 'g1', 'g1', 'g2', ''),
     background: fc.boolean(), streamed: fc.boolean(), beside: fc.boolean(), ahead: fc.constantFrom('' as const, '' as const, '' as const, 1, 2),
+    hook: fc.constantFrom('', '*', 'w'), print: fc.constantFrom('', 'same'),
     twice: seldom,
   })
-  .map(({ id, twice, ...facts }) =>
-    step(
+  .map(({ id, twice, ...asked }) => {
+    const facts = { ...asked, by: 'first' }
+    return step(
       `submit(${id}, ${JSON.stringify(facts)}${word(twice, 'twice')})`,
       async (model, { broker }) => {
         // No id is used for two jobs: a gateway that brings a job again sends what it sent before.
@@ -62,12 +66,27 @@ const submit = fc
         }
       },
       ({ forgotten }) => !forgotten.includes(id),
+    )
+  })
+
+/** A request that has a key comes again, or another one with that key. */
+const repeat = fc
+  .record({ id: aJob, follower: fc.constantFrom('g1', 'g2', ''), background: fc.boolean(), print: fc.constantFrom('same', 'same', 'same', 'other'), twice: seldom })
+  .map(({ id, twice, ...again }) =>
+    step(
+      `repeat(${id}, ${JSON.stringify(again)}${word(twice, 'twice')})`,
+      async (model, { broker }) => {
+        const sent = { ...model.submitted[id]!, ...again, by: 'second' }
+        for (const _ of calls(twice)) same(await broker.submit(id, sent), model.submit(id, sent), 'repeat')
+      },
+      // One that Redis has forgotten, or never taken, is brought back by its own gateway.
+      ({ forgotten, submitted, state }) => !forgotten.includes(id) && submitted[id] !== undefined && state.jobs[id] !== undefined,
     ),
   )
 
-const follow = fc.record({ id: aJob, gateway: fc.constantFrom(...GATEWAYS), twice: seldom }).map(({ id, gateway, twice }) =>
-  step(`follow(${id} by ${gateway}${word(twice, 'twice')})`, async (model, { broker }) => {
-    for (const _ of calls(twice)) same(await broker.follow(id, gateway), model.follow(id, gateway), 'follow')
+const follow = fc.record({ id: aJob, gateway: fc.constantFrom(...GATEWAYS), owner: fc.constantFrom('', ...OWNERS), twice: seldom }).map(({ id, gateway, owner, twice }) =>
+  step(`follow(${id} by ${gateway} for ${owner || 'anybody'}${word(twice, 'twice')})`, async (model, { broker }) => {
+    for (const _ of calls(twice)) same(await broker.follow(id, gateway, owner), model.follow(id, gateway, owner), 'follow')
   }),
 )
 
@@ -274,10 +293,11 @@ const gateway = fc.record({ id: fc.constantFrom(...GATEWAYS), lives: fc.constant
   }),
 )
 
-const read = fc.record({ id: aJob, from: fc.integer({ min: 1, max: 6 }), most: fc.integer({ min: 1, max: 3 }) }).map(({ id, from, most }) =>
+const read = fc.record({ id: aJob, from: fc.integer({ min: 1, max: 6 }), most: fc.integer({ min: 1, max: 3 }), owner: fc.constantFrom('', ...OWNERS) }).map(({ id, from, most, owner }) =>
   step(`read(${id} from ${from}, ${most} entries)`, async (model, { broker }) => {
     same(await broker.read(id, from, most), model.read(id, from, most), 'read')
     same(await broker.progress(JOBS), model.progress(JOBS), 'progress')
+    same(await broker.places(JOBS, owner), model.places(JOBS, owner), 'places')
   }),
 )
 
@@ -318,7 +338,7 @@ const rollBack = fc.record({ lane: aLane, taken: fc.boolean() }).map(({ lane, ta
 /** Any history of at most `length` steps. */
 export const histories = (length: number) =>
   fc.commands(
-    [submit, submit, follow, take, take, take, take, append, append, append, append, settle, release, release, renew, reclaim, reclaim, lockRunsOut, lockRunsOut, recover,
+    [submit, submit, repeat, follow, take, take, take, take, append, append, append, append, settle, release, release, renew, reclaim, reclaim, lockRunsOut, lockRunsOut, recover,
       deadlinePasses, sweep, gateway, read, finishInLane, takeAgain, forget, save, save, rollBack, rollBack],
     { maxCommands: length, size: 'max' },
   )
@@ -347,7 +367,7 @@ export const ends = async (model: Model, real: Real): Promise<void> => {
   keepsPromises(picture, real.witness)
   agrees(picture, model)
   for (const [id, { fields }] of Object.entries(picture.jobs)) assert.ok(fields['rec'], `${id}: has no record in the end`)
-  assert.deepEqual([picture.known, picture.locks, picture.deadlines], [[], {}, []], 'what is left of BullMQ in the end')
+  assert.deepEqual([picture.known, picture.locks, picture.deadlines, LANES.flatMap((lane) => Object.keys(picture.lanes[lane]!.since))], [{}, {}, [], []], 'what is left of BullMQ in the end')
   await real.broker.heardAll()
   assert.deepEqual(real.broker.heard, model.told, 'what was published')
 }

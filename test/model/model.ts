@@ -1,6 +1,9 @@
+import { rankOf, RENUMBER_FROM, renumbered } from '../../libs/core/src/index.ts'
+
 /** What the scripts of `libs/broker/src/lua` promise, as plain data and plain functions: no Redis, no clock. */
 export interface ModelJob {
   lane: string
+  owner: string
   followers: string[]
   background: boolean
   streamed: boolean
@@ -24,6 +27,11 @@ export interface ModelJob {
   beside: boolean
   /** Bytes of its envelope and body. */
   size: number
+  /** Who is told of its end, '' for nobody. */
+  hook: string
+  /** Of a request that may be repeated: which it is, and who made it a job; else ''. */
+  print: string
+  by: string
 }
 
 /** One log entry: number of its first frame, token of its writer, frames as JSON text. */
@@ -38,6 +46,10 @@ export interface ModelLane {
   stalled: string[]
   /** BullMQ's counter of priorities. */
   count: number
+  /** Who has paid how much, and `*`: the rank that is served. */
+  ranks: Record<string, number>
+  /** What is known to wait. */
+  since: string[]
 }
 
 /** All that is in Redis, and so what a Redis that is killed may forget. */
@@ -45,12 +57,14 @@ export interface State {
   jobs: Record<string, ModelJob>
   lanes: Record<string, ModelLane>
   locks: Record<string, string>
-  /** Jobs that BullMQ knows. */
-  known: string[]
+  /** Jobs that BullMQ knows, each with its rank. */
+  known: Record<string, number>
   took: Record<string, string>
   gateways: string[]
   /** Bytes of the living jobs of each lane. */
   bytes: Record<string, number>
+  /** What webhooks are to be told. */
+  events: string[]
   /** Somebody has the turn to sweep. */
   turn: boolean
 }
@@ -66,12 +80,20 @@ export interface HeldLease {
 
 export interface Submission {
   lane: string
+  owner: string
+  entry: number
+  cost: number
   follower: string
   background: boolean
   streamed: boolean
   beside: boolean
   /** Most jobs that may wait or run before it, or '': any number. */
   ahead: number | ''
+  /** `*`: the webhooks of its owner are told of its end; the id of one; '': nobody is. */
+  hook: string
+  /** Fingerprint of a request that may be repeated, or '', and which submission of it this is. */
+  print: string
+  by: string
 }
 
 /** Published so far: channel and message. */
@@ -93,11 +115,15 @@ export const LOG_LIMIT = 60
 export const ENVELOPE = '{}'
 export const BODY = 'body'
 export const DIALECT = 'openai.chat'
+/** Whose jobs there are. */
+export const OWNERS = ['anna', 'bert']
 export const EXHAUSTED = JSON.stringify({ code: 'attempts_exhausted', message: 'x' })
 export const LATE = JSON.stringify({ code: 'deadline_exceeded', message: 'x' })
 
-const PRIORITY = 2 ** 32
-const emptyLane = (): ModelLane => ({ prioritized: [], wait: [], active: [], stalled: [], count: 0 })
+/** Of BullMQ's scores: the rank is above this, the order among equal ones below. */
+const RANK = 2 ** 32
+const emptyLane = (): ModelLane => ({ prioritized: [], wait: [], active: [], stalled: [], count: 0, ranks: {}, since: [] })
+export const ordered = (jobs: ModelLane['prioritized']) => jobs.toSorted((a, b) => a.score - b.score || (a.id < b.id ? -1 : 1))
 const without = (list: string[], id: string) => list.filter((each) => each !== id)
 
 export class Model {
@@ -118,10 +144,11 @@ export class Model {
       jobs: {},
       lanes: Object.fromEntries(lanes.map((name) => [name, emptyLane()])),
       locks: {},
-      known: [],
+      known: {},
       took: {},
       gateways: [...gateways],
       bytes: {},
+      events: [],
       turn: false,
     }
   }
@@ -147,9 +174,20 @@ export class Model {
     lane.stalled = without(lane.stalled, id)
   }
 
-  submit(id: string, { lane: name, follower, background, streamed, beside, ahead }: Submission): unknown[] {
+  submit(id: string, { lane: name, owner, entry, cost, follower, background, streamed, beside, ahead, hook, print, by }: Submission): unknown[] {
     const { state } = this
-    if (state.jobs[id]) return [1, -1, -1]
+    const job = state.jobs[id]
+    if (job) {
+      if (print === '') return [1, -1, -1]
+      if (job.print !== print) return [2, 'other']
+      const other = job.by !== by
+      if (other && job.record?.includes('"outcome":"cancelled"')) return [2, 'over']
+      if (job.record === undefined) {
+        if (follower !== '' && !job.followers.includes(follower)) job.followers.push(follower)
+        if (background && !job.background) Object.assign(job, { background, hook: hook || job.hook })
+      }
+      return [1, -1, -1, job.next, other ? 1 : 0]
+    }
     const lane = state.lanes[name]!
     const [waiting, running] = [lane.prioritized.length + lane.wait.length, lane.active.length]
     const size = ENVELOPE.length + (beside ? BODY.length : 0)
@@ -158,19 +196,39 @@ export class Model {
     if (ahead !== '' && waiting + running >= ahead) return [0, waiting, running, 'wait']
     if (bytes + size > LANE_BYTES) return [0, waiting, running, 'bytes']
     state.bytes[name] = bytes + size
+    if (waiting + running === 0) Object.assign(lane, { ranks: {}, since: [] })
+    const { rank, paid } = this.#rank(lane, owner, { entry, cost })
+    lane.ranks[owner] = paid
     state.jobs[id] = {
-      lane: name, followers: follower === '' ? [] : [follower], background, streamed, beside, size, late: false,
+      lane: name, owner, followers: follower === '' ? [] : [follower], background, streamed, beside, size, hook, print, by: print && by, late: false,
       attempt: 0, starts: 0, token: undefined, node: undefined, gave: undefined, error: '',
       next: 1, bytes: 0, log: [], tail: undefined, record: undefined, writer: undefined,
     }
-    state.known.push(id)
-    lane.prioritized.push({ id, score: PRIORITY + (lane.count += 1) })
+    state.known[id] = rank
+    lane.since.push(id)
+    lane.prioritized.push({ id, score: rank * RANK + (lane.count += 1) })
     return [1, waiting, running]
   }
 
-  follow(id: string, gateway: string): unknown[] {
+  #rank(lane: ModelLane, owner: string, weight: { entry: number; cost: number }) {
+    const served = lane.ranks['*'] ?? 0
+    const over = served >= RENUMBER_FROM
+    const isNew = lane.ranks[owner] === undefined
+    lane.ranks = Object.fromEntries(Object.entries(lane.ranks).flatMap(([who, paid]) => (over ? (paid <= served ? [] : [[who, renumbered(paid, served)]]) : isNew && paid < served ? [] : [[who, paid]])))
+    if (over) {
+      for (const each of lane.prioritized) {
+        const order = each.score % RANK
+        each.score = renumbered((each.score - order) / RANK, served) * RANK + order
+      }
+      for (const id of [...lane.prioritized.map((each) => each.id), ...lane.wait, ...lane.active]) if (this.state.known[id] !== undefined) this.state.known[id] = renumbered(this.state.known[id], served)
+    }
+    return rankOf(over ? 0 : served, lane.ranks[owner], weight)
+  }
+
+  /** `owner`: whose it must be, '' for anybody's. */
+  follow(id: string, gateway: string, owner: string): unknown[] {
     const job = this.state.jobs[id]
-    if (!job) return [0]
+    if (!job || (owner !== '' && owner !== job.owner)) return [0]
     if (job.record === undefined && !job.followers.includes(gateway)) job.followers.push(gateway)
     return [1, DIALECT, job.streamed ? 1 : 0, job.next, job.record === undefined ? 0 : 1, job.lane]
   }
@@ -185,11 +243,14 @@ export class Model {
       id = lane.wait.pop() ?? this.#first(lane)
       if (id === undefined) return ['empty']
       lane.active.unshift(id)
+      const rank = state.known[id] ?? 0
+      if (rank > (lane.ranks['*'] ?? 0)) lane.ranks['*'] = rank
       state.locks[id] = token
       state.took[token] = id
     }
+    state.lanes[name]!.since = without(state.lanes[name]!.since, id)
     const job = state.jobs[id]
-    if (!job || !state.known.includes(id)) return ['gone', id]
+    if (!job || state.known[id] === undefined) return ['gone', id]
     if (job.record !== undefined) return ['ended', id]
     if (job.token !== token) {
       if (job.late) this.#finish(id, 'expired', LATE)
@@ -206,7 +267,7 @@ export class Model {
   }
 
   #first(lane: ModelLane): string | undefined {
-    lane.prioritized.sort((a, b) => a.score - b.score || (a.id < b.id ? -1 : 1))
+    lane.prioritized = ordered(lane.prioritized)
     const first = lane.prioritized.shift()
     if (!first) lane.count = 0
     return first?.id
@@ -237,7 +298,7 @@ export class Model {
     if (record !== '') {
       job.record = record
       job.writer = lease.token
-      this.#retire(job)
+      this.#retire(lease.job, job)
       this.finishInLane(lease)
     }
     if (record !== '' || job.streamed) {
@@ -247,8 +308,12 @@ export class Model {
     return 'ok'
   }
 
-  #retire(job: ModelJob): void {
+  #retire(id: string, job: ModelJob): void {
+    const { outcome } = JSON.parse(job.record!) as { outcome: string }
+    if (job.hook !== '') this.state.events.push(`job.${outcome} ${job.owner} ${job.hook} ${id} {"id":"${id}"}`)
     job.beside = false
+    const lane = this.state.lanes[job.lane]!
+    lane.since = without(lane.since, id)
     this.state.bytes[job.lane]! -= job.size
   }
 
@@ -256,12 +321,12 @@ export class Model {
   finishInLane({ job, lane: name, token }: Pick<HeldLease, 'job' | 'lane' | 'token'>): boolean {
     const { state } = this
     const lane = state.lanes[name]!
-    if (!state.known.includes(job) || state.locks[job] !== token) return false
+    if (state.known[job] === undefined || state.locks[job] !== token) return false
     delete state.locks[job]
     this.#unmark(lane, job)
     if (!lane.active.includes(job)) return false
     lane.active = without(lane.active, job)
-    state.known = without(state.known, job)
+    delete state.known[job]
     return true
   }
 
@@ -275,7 +340,7 @@ export class Model {
     else job.log.push([first, '', frames])
     job.record = record
     job.next += 1
-    this.#retire(job)
+    this.#retire(id, job)
     for (const gateway of job.followers)
       this.told.push([`replies:${gateway}`, [{ job: id, attempt: job.attempt, lease: '', first, frames: JSON.parse(frames) as unknown }]])
     if (job.token !== undefined && job.node !== undefined) this.told.push([`control:${job.node}`, { ended: id }])
@@ -301,7 +366,7 @@ export class Model {
     lane.prioritized = lane.prioritized.filter((each) => each.id !== id)
     lane.wait = without(lane.wait, id)
     lane.active = without(lane.active, id)
-    state.known = without(state.known, id)
+    delete state.known[id]
   }
 
   release({ job: id, token, attempt }: HeldLease, counted: boolean, error: string): number {
@@ -311,6 +376,7 @@ export class Model {
     job.token = undefined
     job.node = undefined
     job.gave = token
+    this.state.lanes[job.lane]!.since.push(id)
     if (!counted) job.starts -= 1
     if (error) job.error = error
     return 1
@@ -319,12 +385,12 @@ export class Model {
   giveBack({ job: id, lane: name, token }: HeldLease): boolean {
     const { state } = this
     const lane = state.lanes[name]!
-    if (!state.known.includes(id) || state.locks[id] !== token) return false
+    if (state.known[id] === undefined || state.locks[id] !== token) return false
     delete state.locks[id]
     this.#unmark(lane, id)
     if (lane.active.includes(id)) {
       lane.active = without(lane.active, id)
-      lane.prioritized.push({ id, score: PRIORITY })
+      lane.prioritized.push({ id, score: state.known[id] * RANK })
     }
     return true
   }
@@ -348,7 +414,7 @@ export class Model {
     const { state } = this
     const job = state.jobs[id]
     const lane = state.lanes[name]!
-    if (!job || !state.known.includes(id)) return 'gone'
+    if (!job || state.known[id] === undefined) return 'gone'
     if (job.record !== undefined) return 'ended'
     const holder = state.locks[id]
     if (job.attempt > attempt || (job.attempt === attempt && job.token !== token)) return 'lost'
@@ -359,6 +425,7 @@ export class Model {
       lane.active.unshift(id)
     }
     state.locks[id] = token
+    lane.since = without(lane.since, id)
     this.#unmark(lane, id)
     Object.assign(job, { attempt, token, node, starts: Math.max(1, job.starts) })
     return job.next
@@ -395,6 +462,19 @@ export class Model {
     if (job.tail !== undefined) return [...head, 1, job.writer ?? '', job.tail]
     const start = job.log.findLastIndex(([first]) => first <= from)
     return [...head, ...job.log.slice(Math.max(0, start)).slice(0, most).flat()]
+  }
+
+  places(ids: readonly string[], owner: string): number[][] {
+    return ids.map((id) => this.#place(id, owner))
+  }
+
+  #place(id: string, owner: string): number[] {
+    const job = this.state.jobs[id]
+    if (!job || (owner !== '' && owner !== job.owner)) return []
+    if (job.record !== undefined || job.token !== undefined) return [-1, 0]
+    const { prioritized, wait, active } = this.state.lanes[job.lane]!
+    const inOrder = [...wait.toReversed(), ...ordered(prioritized).map((each) => each.id)]
+    return [inOrder.indexOf(id), active.length]
   }
 
   progress(ids: readonly string[]): number[] {

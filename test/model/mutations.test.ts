@@ -9,7 +9,7 @@ import { historyProperty } from './run.ts'
 
 /** For each mutation at most; most are found among the first hundred. */
 const { DROVER_MODEL_RUNS: runs } = process.env
-const MOST_RUNS = Number(runs ?? 1_000)
+const MOST_RUNS = Number(runs ?? 2_000)
 /** Prints the smallest history that finds each mutation. */
 const shrink = process.env['DROVER_MODEL_SHRINK'] !== undefined
 

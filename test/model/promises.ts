@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 import type { Picture, SeenJob } from './real.ts'
-import { MOST_STARTS, type Entry, type Model } from './model.ts'
+import { MOST_STARTS, ordered, type Entry, type Model } from './model.ts'
 
 /** What was seen of a history until now, as far as Redis has not been made to forget it. Taken from answers and from Redis alone. */
 export class Witness {
@@ -71,13 +71,22 @@ export const keepsPromises = (picture: Picture, witness: Witness): void => {
     assert.deepEqual(ends.length, record === undefined ? 0 : 1, `${id}: ${ends.length} end frames`)
     if (record !== undefined) assert.deepEqual((JSON.parse(frames.at(-1)!) as { end: unknown }).end, JSON.parse(record), `${id}: the last frame is not the record`)
 
+    // Its end is told once, if it is to be told, and not before.
+    const told = picture.events.filter((event) => event.split(' ')[3] === id)
+    assert.equal(told.length, record !== undefined && fields['hook'] !== undefined ? 1 : 0, `${id}: its end is told ${told.length} times`)
+
     // Waiting once or active once; an ended job may wait to be tidied up, but once.
     const places = isOnce([lane.prioritized, lane.wait, lane.active], id)
     if (record === undefined) assert.equal(places, 1, `${id}: a living job is in ${places} places of its lane`)
     else assert.ok(places <= 1, `${id}: an ended job is in ${places} places of its lane`)
     for (const [name, other] of Object.entries(picture.lanes))
       if (name !== fields['lane']) assert.equal(isOnce([other.prioritized, other.wait, other.active], id), 0, `${id}: in a lane that is not its own`)
-    if (record === undefined) assert.ok(picture.known.includes(id), `${id}: BullMQ does not know a living job`)
+    if (record === undefined) assert.ok(picture.known[id] !== undefined, `${id}: BullMQ does not know a living job`)
+
+    // Whoever asks how long a job has waited is told of each that waits, and of none that does not.
+    const since = lane.since[id]
+    if (record !== undefined || fields['tok'] !== undefined) assert.ok(since === undefined || (record === undefined && !lane.active.includes(id)), `${id}: counts as waiting`)
+    else if (lane.prioritized.includes(id)) assert.equal(since, Number(fields['at']), `${id}: does not count as waiting since it was submitted`)
 
     const starts = Number(fields['starts'] ?? 0)
     assert.ok(starts >= 0 && starts <= MOST_STARTS, `${id}: ${starts} counted starts`)
@@ -94,7 +103,7 @@ const defined = (fields: Record<string, string | number | undefined>) =>
   Object.fromEntries(Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])))
 
 /** Fields of the hash that the model knows. */
-const MODELLED = new Set(['lane', 'fol', 'bg', 'st', 'att', 'starts', 'tok', 'node', 'gave', 'next', 'tail', 'rec', 'rtok', 'err'])
+const MODELLED = new Set(['lane', 'own', 'fol', 'bg', 'st', 'att', 'starts', 'tok', 'node', 'gave', 'next', 'tail', 'rec', 'rtok', 'err', 'hook', 'fp', 'sub'])
 
 /** @throws AssertionError when Redis does not hold what the model says */
 export const agrees = (picture: Picture, { state }: Model): void => {
@@ -110,6 +119,7 @@ export const agrees = (picture: Picture, { state }: Model): void => {
       {
         fields: defined({
           lane: job.lane,
+          own: job.owner,
           fol: job.followers.map((gateway) => `${gateway} `).join(''),
           bg: job.background ? 1 : 0,
           st: job.streamed ? 1 : 0,
@@ -123,6 +133,9 @@ export const agrees = (picture: Picture, { state }: Model): void => {
           rec: job.record,
           rtok: job.writer,
           err: job.error || undefined,
+          hook: job.hook || undefined,
+          fp: job.print || undefined,
+          sub: job.by || undefined,
         }),
         log: job.log,
         beside: job.beside,
@@ -131,17 +144,21 @@ export const agrees = (picture: Picture, { state }: Model): void => {
   )
   assert.deepEqual(jobs, expected, 'the jobs')
   const lanes = Object.fromEntries(
-    Object.entries(state.lanes).map(([name, { prioritized, wait, active, stalled }]) => [
+    Object.entries(state.lanes).map(([name, { prioritized, wait, active, stalled, ranks, since }]) => [
       name,
       {
-        prioritized: prioritized.toSorted((a, b) => a.score - b.score || (a.id < b.id ? -1 : 1)).map(({ id }) => id),
+        prioritized: ordered(prioritized).map(({ id }) => id),
         wait,
         active,
         stalled: stalled.toSorted(),
+        ranks,
+        since: since.toSorted(),
       },
     ]),
   )
-  assert.deepEqual(picture.lanes, lanes, 'the lanes')
+  const seen = Object.fromEntries(Object.entries(picture.lanes).map(([name, lane]) => [name, { ...lane, since: Object.keys(lane.since).toSorted() }]))
+  assert.deepEqual(seen, lanes, 'the lanes')
+  assert.deepEqual(picture.events, state.events, 'the events')
   assert.deepEqual(picture.locks, state.locks, 'the locks')
-  assert.deepEqual(picture.known, state.known.toSorted(), 'the jobs that BullMQ knows')
+  assert.deepEqual(picture.known, state.known, 'the jobs that BullMQ knows, and their ranks')
 }

@@ -4,7 +4,7 @@ import { keys, type Lane } from '../../libs/broker/src/keys.ts'
 import { Lanes } from '../../libs/broker/src/lanes.ts'
 import { scripts, type Scripts } from '../../libs/broker/src/scripts.ts'
 import type { RedisServer } from '../support/redis-server.ts'
-import { BODY, DIALECT, ENVELOPE, EXHAUSTED, LANE_BYTES, LANE_LIMIT, LATE, LOG_LIMIT, MOST_STARTS, type Append, type Entry, type HeldLease, type Submission } from './model.ts'
+import { BODY, DIALECT, ENVELOPE, EXHAUSTED, LANE_BYTES, LANE_LIMIT, LATE, LOG_LIMIT, MOST_STARTS, OWNERS, type Append, type Entry, type HeldLease, type Submission } from './model.ts'
 
 export const BASE = '{m}'
 /** So long that nothing ends by itself while a history runs: all time is set by hand. */
@@ -26,7 +26,7 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     if type == 'hash' then value = redis.call('HGETALL', key)
     elseif type == 'list' then value = redis.call('LRANGE', key, 0, -1)
     elseif type == 'set' then value = redis.call('SMEMBERS', key)
-    elseif type == 'zset' then value = redis.call('ZRANGE', key, 0, -1)
+    elseif type == 'zset' then value = redis.call('ZRANGE', key, 0, -1, unpack(string.find(key, ':ranks$') and { 'WITHSCORES' } or string.find(key, ':since$') and { 'WITHSCORES' } or {}))
     elseif type == 'stream' then value = redis.call('XRANGE', key, '-', '+')
     else value = redis.call('GET', key) end
     all[#all + 1] = { key, value }
@@ -34,7 +34,7 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return all`
 /** All that is in one database of this Redis, into another. */
-const COPY = `
+export const COPY = `
 redis.call('SELECT', ARGV[2])
 redis.call('FLUSHDB')
 redis.call('SELECT', ARGV[1])
@@ -56,17 +56,22 @@ export interface SeenJob {
 /** What a look at Redis shows. Lists in Redis' order, sets sorted. */
 export interface Picture {
   jobs: Record<string, SeenJob>
-  lanes: Record<string, { prioritized: string[]; wait: string[]; active: string[]; stalled: string[] }>
+  lanes: Record<string, { prioritized: string[]; wait: string[]; active: string[]; stalled: string[]; ranks: Record<string, number>; since: Record<string, number> }>
   locks: Record<string, string>
-  known: string[]
+  /** Jobs that BullMQ knows, each with its rank. */
+  known: Record<string, number>
   deadlines: string[]
   bytes: Record<string, number>
+  /** What webhooks are to be told: type, owner, hook and id of each. */
+  events: string[]
 }
 
 const hash = (pairs: string[]) => Object.fromEntries(Array.from({ length: pairs.length / 2 }, (_, i) => [pairs[2 * i]!, pairs[2 * i + 1]!]))
 
+const scores = (pairs: string[]) => Object.fromEntries(Object.entries(hash(pairs)).map(([member, score]) => [member, Number(score)]))
+
 /** `redis`, but the Lua text of each script goes through `edit` first. */
-const edited = (redis: Redis, edit: (lua: string, script: string) => string): Redis =>
+export const edited = (redis: Redis, edit: (lua: string, script: string) => string): Redis =>
   new Proxy(redis, {
     get(target, name) {
       if (name === 'defineCommand')
@@ -114,6 +119,7 @@ export class RealBroker {
     await this.heardAll()
     await this.#redis.flushall()
     this.heard.length = 0
+    for (const owner of OWNERS) await this.#redis.sadd(named.webhooksOf(owner), 'w')
     for (const gateway of gateways) await this.gatewayLives(gateway)
   }
 
@@ -125,19 +131,19 @@ export class RealBroker {
     this.heard.pop()
   }
 
-  submit(id: string, { lane, follower, background, streamed, beside, ahead }: Submission) {
-    const names = [jobKey(id), named.body(id as JobId), named.lanes, named.deadlines, ...ADD.map((name) => laneKey(lane, name)), named.bytes]
+  submit(id: string, { lane, owner, entry, cost, follower, background, streamed, beside, ahead, hook, print, by }: Submission) {
+    const names = [jobKey(id), named.body(id as JobId), named.lanes, named.deadlines, ...ADD.map((name) => laneKey(lane, name)), named.bytes, laneKey(lane, 'ranks'), laneKey(lane, 'since')]
     const facts = [id, lane, follower, EVER_MS, beside ? BODY : '', background ? 1 : 0, streamed ? 1 : 0, LANE_LIMIT, EVER_MS, laneKey(lane, '')]
-    return this.#scripts.submit(names, [...facts, ENVELOPE, 1, DIALECT, '', LANE_BYTES, ahead])
+    return this.#scripts.submit(names, [...facts, ENVELOPE, entry, DIALECT, '', LANE_BYTES, ahead, owner, hook, cost, print, by, '', 5, ''])
   }
 
-  follow(id: string, gateway: string) {
-    return this.#scripts.follow([jobKey(id)], [gateway])
+  follow(id: string, gateway: string, owner: string) {
+    return this.#scripts.follow([jobKey(id)], [gateway, owner])
   }
 
   /** Its answer, less the time to the deadline. */
   async take(lane: string, token: string, node: string, judge: boolean): Promise<unknown[]> {
-    const names = [...TAKE.map((name) => laneKey(lane, name)), named.took(token)]
+    const names = [...TAKE.map((name) => laneKey(lane, name)), named.took(token), laneKey(lane, 'ranks'), laneKey(lane, 'since')]
     const args = [BASE, EVER_MS, laneKey(lane, ''), Date.now(), token, EVER_MS, node, MOST_STARTS, EXHAUSTED, LATE, judge ? 1 : 0]
     const answer = (await this.#scripts.take(names, args)) as unknown[]
     await this.#redis.persist(named.took(token))
@@ -154,8 +160,8 @@ export class RealBroker {
     return this.#scripts.settle([jobKey(id)], [BASE, EVER_MS, id, outcome, error, follower])
   }
 
-  release({ job, attempt, token }: HeldLease, counted: boolean, error: string) {
-    return this.#scripts.release([jobKey(job)], [attempt, token, counted ? 1 : 0, error])
+  release({ job, lane, attempt, token }: HeldLease, counted: boolean, error: string) {
+    return this.#scripts.release([jobKey(job), laneKey(lane, 'since')], [attempt, token, counted ? 1 : 0, error, job])
   }
 
   renew(leases: readonly HeldLease[], judge: boolean) {
@@ -164,16 +170,22 @@ export class RealBroker {
   }
 
   reclaim({ job, lane, token, attempt, node }: HeldLease) {
-    const names = [jobKey(job), ...[`${job}:lock`, 'wait', 'prioritized', 'active', 'stalled', job].map((name) => laneKey(lane, name))]
+    const names = [jobKey(job), ...[`${job}:lock`, 'wait', 'prioritized', 'active', 'stalled', job, 'since'].map((name) => laneKey(lane, name))]
     return this.#scripts.reclaim(names, [job, token, attempt, node, EVER_MS])
   }
 
   sweep() {
-    return this.#scripts.sweep([named.sweep, named.deadlines], [BASE, EVER_MS, 'who', EVER_MS, LATE, 100])
+    return this.#scripts.sweep([named.sweep, named.deadlines, named.jobsUntil], [BASE, EVER_MS, 'who', EVER_MS, LATE, 100])
   }
 
   read(id: string, from: number, most: number) {
     return this.#scripts.read([jobKey(id), named.log(id as JobId)], [from, most])
+  }
+
+  /** Of jobs that wait, what goes before each and what runs in its lane; of others -1 and 0; nothing of those that their owner alone may know. */
+  async places(ids: readonly string[], owner: string): Promise<unknown[][]> {
+    const [, ...rows] = (await this.#scripts.inspect(ids.map(jobKey), [BASE, owner, ...ids])) as [number, ...('' | unknown[])[]]
+    return rows.map((row) => (row === '' ? [] : row.slice(17, 19)))
   }
 
   progress(ids: readonly string[]) {
@@ -234,15 +246,21 @@ export class RealBroker {
     const all = await (this.#redis as unknown as Defined).modelDump()
     const at = new Map(all)
     const list = (key: string) => (at.get(key) ?? []) as string[]
-    const picture: Picture = { jobs: {}, lanes: {}, locks: {}, known: [], deadlines: list(named.deadlines).toSorted(), bytes: {} }
+    const picture: Picture = { jobs: {}, lanes: {}, locks: {}, known: {}, deadlines: list(named.deadlines).toSorted(), bytes: {}, events: [] }
     for (const lane of this.#names)
       picture.lanes[lane] = {
         prioritized: list(laneKey(lane, 'prioritized')),
         wait: list(laneKey(lane, 'wait')),
         active: list(laneKey(lane, 'active')),
         stalled: list(laneKey(lane, 'stalled')).toSorted(),
+        ranks: scores(list(laneKey(lane, 'ranks'))),
+        since: scores(list(laneKey(lane, 'since'))),
       }
     for (const [lane, bytes] of Object.entries(hash(list(named.bytes)))) picture.bytes[lane] = Number(bytes)
+    picture.events = list(named.outbox).map((text) => {
+      const { type, own, hook, id, data } = JSON.parse(text) as Record<string, string>
+      return [type, own, hook, id, data].join(' ')
+    })
     for (const [key, value] of all) {
       const [, part, ...rest] = key.split(':')
       if (part === 'job' && rest.length === 1) {
@@ -253,9 +271,8 @@ export class RealBroker {
           beside: at.has(named.body(id as JobId)),
         }
       } else if (part === 'lane' && rest[2] === 'lock') picture.locks[rest[1]!] = value as string
-      else if (part === 'lane' && rest.length === 2 && /^j\d$/.test(rest[1]!)) picture.known.push(rest[1]!)
+      else if (part === 'lane' && rest.length === 2 && /^j\d$/.test(rest[1]!)) picture.known[rest[1]!] = Number(hash(value as string[])['priority'])
     }
-    picture.known.sort()
     return picture
   }
 

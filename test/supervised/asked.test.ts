@@ -13,7 +13,7 @@ const open = async (folder: string, keepAliveMs = 60_000) => {
   const events: SupervisedEvent[] = []
   const env = { PATH: process.env['PATH'] ?? '', LLAMA_ARG_THREADS: '1' }
   const engine = supervisedLlama({
-    folder, program: llamaServerPath() ?? '', slots: 1, ctx: 256, startMs: 60_000, env, memory: 200_000_000, keepAliveMs, turnMs: 60_000, onEvent: (event) => void events.push(event),
+    folder, program: llamaServerPath() ?? '', slots: 1, ctx: 256, startMs: 60_000, env, memory: { most: 200_000_000, now: () => 200_000_000, use: () => {} }, keepAliveMs, turnMs: 60_000, onEvent: (event) => void events.push(event),
   })
   onTestFinished(() => engine.close())
   await engine.look(never)

@@ -29,8 +29,9 @@ export interface Gateway extends Part {
 
 export type Environment = Record<string, string>
 
-const start = (main: string, env: Environment, args: string[], onOutput?: (text: string) => void): { part: Part; child: ChildProcess } => {
-  const child = spawn(process.execPath, [main, ...args], {
+const start = (main: string, env: Environment, args: string[], within: readonly string[], onOutput?: (text: string) => void): { part: Part; child: ChildProcess } => {
+  const [program = '', ...words] = [...within, process.execPath, main, ...args]
+  const child = spawn(program, words, {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', DROVER_LOG_FORMAT: 'json', NODE_COMPILE_CACHE: compiled, ...env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // Not the repository: a drover.yaml lying there is somebody's own.
@@ -95,8 +96,8 @@ export class Installation {
     this.env = { DROVER_REDIS_URL: redisUrl, DROVER_PREFIX: this.prefix, ...env }
   }
 
-  #start(which: 'gateway' | 'worker', name: string, env: Environment, args: string[]) {
-    return start(mainOf(this.#dir, which), env, args, this.#onOutput && ((text) => this.#onOutput?.(name, text)))
+  #start(which: 'gateway' | 'worker', name: string, env: Environment, args: string[], within: readonly string[] = []) {
+    return start(mainOf(this.#dir, which), env, args, within, this.#onOutput && ((text) => this.#onOutput?.(name, text)))
   }
 
   async gateway(env: Environment = {}, args: string[] = []): Promise<Gateway> {
@@ -112,9 +113,9 @@ export class Installation {
     return { ...part, url }
   }
 
-  /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. */
-  async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string; models?: string[] })[], { env = {}, gateway }: { env?: Environment; gateway?: { url: string } } = {}): Promise<Part> {
-    const { part } = this.#start('worker', node, { ...this.env, ...this.#as('worker'), DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]))
+  /** Starts a worker and waits until its node is in the registry of `gateway`, if one is given. `within`: what runs it, as on another host. */
+  async worker(node: string, engines: (string | { url: string; slots?: number; maxLoaded?: number; kind?: string; name?: string; models?: string[] })[], { env = {}, gateway, within = [] }: { env?: Environment; gateway?: { url: string }; within?: readonly string[] } = {}): Promise<Part> {
+    const { part } = this.#start('worker', node, { ...this.env, ...this.#as('worker'), DROVER_NODE: node, DROVER_LOOK: 'false', ...env }, engines.flatMap((engine) => ['--engine', typeof engine === 'string' ? engine : JSON.stringify(engine)]), within)
     this.#parts.push(part)
     let ended: number | string | undefined
     void part.exited.then((code) => (ended = code))
@@ -142,9 +143,17 @@ export class Installation {
 }
 
 export interface StatusAnswer {
-  nodes: { id: string; draining: boolean; engines: { id: string; kind: string; models: { model: string; loaded: boolean; continues?: string; slots: number; busy: number }[] }[] }[]
-  lanes: { model: string; class: string; waiting: number; head_age_ms: number; running: number; bytes: number; expected_wait_ms: number | null }[]
+  nodes: { id: string; draining: boolean; engines: { id: string; kind: string; layout?: string; models: { model: string; loaded: boolean; continues?: string; only_asked?: boolean; slots: number; busy: number }[] }[] }[]
+  lanes: { model: string; class: string; engine?: string; layout?: string; waiting: number; head_age_ms: number; running: number; bytes: number; expected_wait_ms: number | null; short_of?: string }[]
   models: { model: string; nodes: string[] }[]
+  distributed_inference: {
+    enabled: boolean
+    active: boolean
+    server_count: number
+    lenders: { node: string; devices: { name: string; total: number; free: number }[] }[]
+    clusters: { model: string; coordinator: string; state: string; members: { node: string; layers: number }[] }[]
+    short_of: { model: string; node: string; reason: string; never: boolean }[]
+  }
   gateway: { id: string; open_answers: number; following: number }
   redis: { memory_used: number; memory_limit: number | null; memory_full: boolean }
 }

@@ -12,7 +12,7 @@ export interface RawAnswer {
   text: string
 }
 
-type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE' | 'OPTIONS'
+type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'OPTIONS'
 
 /** One request as it is given, and its answer as it came. */
 export const send = async (

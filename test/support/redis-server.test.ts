@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { startRedis } from './redis-server.ts'
 
-test.for([{ tcp: false }, { tcp: true }])('a private Redis keeps its data and address over a kill: %o', async (options) => {
+test.for([{ tcp: false }, { tcp: true }, { tcp: true, host: '127.0.0.1' }, { tcp: true, host: '127.0.0.1', roles: true }])('a private Redis keeps its data and address over a kill: %o', async (options) => {
   const server = await startRedis(options)
   onTestFinished(() => server[Symbol.asyncDispose]())
   const redis = new Redis({ ...server.connection, retryStrategy: () => 20, maxRetriesPerRequest: null })
@@ -13,6 +13,10 @@ test.for([{ tcp: false }, { tcp: true }])('a private Redis keeps its data and ad
     expect((await redis.config('GET', 'maxmemory-policy')) as string[]).toEqual(['maxmemory-policy', 'noeviction'])
     expect((await redis.config('GET', 'appendonly')) as string[]).toEqual(['appendonly', 'yes'])
     const { pid, url } = server
+    const stranger = new Redis(url.replace(/:[^:@/]+@/, ''), { retryStrategy: null, maxRetriesPerRequest: 0 })
+    stranger.on('error', () => {}) // it is refused before it asks
+    if ('host' in options) await expect(stranger.ping()).rejects.toThrow('NOAUTH')
+    stranger.disconnect()
     await server.kill()
     await server.restart()
     expect(await redis.get('kept')).toBe('yes')
