@@ -75,5 +75,5 @@ for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIM
   end
   due(base, endpoint)
 end
-if #claimed > 0 then redis.call('SET', KEYS[3], cjson.encode(claimed), 'PX', ARGV[3]) end
+if #claimed > 0 then redis.call('SET', KEYS[3], cjson.encode(claimed), 'PX', math.max(RESENT_MS, tonumber(ARGV[3]))) end
 return { #events, now, unpack(answer) }

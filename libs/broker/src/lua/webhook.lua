@@ -17,6 +17,8 @@
 
 local KEPT_MS = 604800000
 local MOST_PENDING, MOST_PAST = 10000, 1000
+-- A dispatch may be sent again within this time: it then answers as before, however short its claims live.
+local RESENT_MS = 60000
 
 local function due(base, endpoint)
   local first = redis.call('ZRANGE', base .. ':pending:' .. endpoint, 0, 0, 'WITHSCORES')
