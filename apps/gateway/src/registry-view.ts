@@ -59,6 +59,7 @@ export class RegistryView {
       for (const node of nodes)
         for (const engine of node.engines)
           for (const held of engine.held) {
+            if (couldNever(node, engine, held)) continue
             const list = holders.get(held.model)
             if (list) list.push({ node, engine, held })
             else holders.set(held.model, [{ node, engine, held }])
@@ -127,6 +128,10 @@ export type View = Pick<RegistryView, 'nodes' | 'holders' | 'short' | 'resolve'>
 
 /** Engines that meet the same requirements. */
 const sortOf = ({ engine: { kind, layout = 'node' } }: Holder): string => `${kind} ${layout}`
+
+/** It would hold the model if there were memory for it somewhere, and there is none: what waits for it already waits a little. */
+const couldNever = ({ shortOf }: NodeRecord, { layout }: EngineRecord, { model }: HeldModel): boolean =>
+  layout === 'cluster' && shortOf?.some((short) => short.model === model && short.never) === true
 
 /** Its engine is there and holds other models: it is not coming back by itself. */
 const wasRemoved = ({ node, engine }: Holder, nodes: readonly NodeRecord[]): boolean =>

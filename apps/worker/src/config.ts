@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { EngineConfig, OLLAMA_PORTS } from '@drover/engines'
 import { bytes, defineConfig, duration, joinSettings, logSettings, redisSettings, setting, type SettingValues } from '@drover/service'
 import { z } from 'zod'
+import { ClusterWishes } from './coordinating/wishes.ts'
 import { ClusterHardware, InferenceServers } from './fronted.ts'
 import { keepAliveMs } from './own-models.ts'
 
@@ -48,6 +49,9 @@ export const workerConfig = defineConfig('worker', {
   llamaSlots: setting({ schema: z.coerce.number().int().min(1).max(256).default(2), describe: 'concurrent generations per model of the models folder' }),
   llamaMemory: setting({ schema: bytes({ min: 1 }).optional(), describe: 'memory that models of the models folder may take together, like 12gb; else most of what is free at the start' }),
   llamaGpuLayers: setting({ schema: z.coerce.number().int().min(0).optional(), describe: 'layers that llama-server puts on the GPU; else as many as fit' }),
+  coordinate: setting({ schema: z.boolean().default(true), describe: 'run models that fit no single node over the memory that others lend, see docs/clusters.md' }),
+  clusterModels: setting({ schema: ClusterWishes.prefault({}), describe: 'how single models are spread over nodes: a JSON object, model to {nodes, layers, context, slots, flash_attention, kv_type, headroom}' }),
+  ollamaModels: setting({ schema: z.string().min(1).optional(), describe: 'where the Ollama of this machine keeps its models, to run them over several nodes; else where it usually does', env: ['OLLAMA_MODELS'] }),
   lend: setting({ schema: z.boolean().default(false), describe: 'lend memory to models that run over several nodes: only in a private network, see docs/lending.md' }),
   lendMemory: setting({ schema: bytes({ min: 1 }).optional(), describe: 'most memory that is lent, like 12gb; else all that models of this node do not use' }),
   lendAddress: setting({ schema: z.string().default('127.0.0.1'), describe: 'private address of this machine under which others reach what is lent; a loopback address: only those of this machine' }),

@@ -1,5 +1,6 @@
 import { EngineConfig } from '@drover/engines'
 import { z } from 'zod'
+import { fromJson } from './from-json.ts'
 
 /** An engine on another machine that this worker fronts as a node of its own. */
 export interface FrontedNode {
@@ -43,17 +44,6 @@ const Hardware = z.record(
     apiKey: z.string().optional(),
   }),
 )
-
-/** JSON text as what it says; whatever else it was given, as it is. */
-const fromJson = (value: unknown, context: z.RefinementCtx): unknown => {
-  if (typeof value !== 'string') return value
-  try {
-    return JSON.parse(value)
-  } catch {
-    context.addIssue({ code: 'custom', message: 'not valid JSON' })
-    return z.NEVER
-  }
-}
 
 /** `CLUSTER_HARDWARE`: an object, a node's name to `{url, priority, models[]}`, or its JSON text. */
 export const ClusterHardware = z.preprocess(fromJson, Hardware).transform((nodes, context) =>

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerConnection } from '@drover/broker'
 import { meets, slotsFor, WIRE_VERSION, type EngineRecord, type ModelName, type NodeRecord, type QuarantineRecord, type Requirements } from '@drover/core'
-import { machineMemory } from '@drover/engines'
+import { machineMemory, type Engine, type EngineView } from '@drover/engines'
 import type { Continuations } from './continuations.ts'
 import type { Slots } from './slots.ts'
 
@@ -24,6 +24,8 @@ export interface HeartbeatOptions {
   gpus(): NodeRecord['gpus']
   /** What this node lends; absent: nothing. */
   lending(): NodeRecord['lending']
+  /** Models over several nodes that this one coordinates, and those that it could if there were memory. */
+  coordinating(): Pick<NodeRecord, 'clusters' | 'shortOf' | 'coordinates'>
   /** No jobs are taken just now. */
   draining(): boolean
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
@@ -42,7 +44,7 @@ const BEAT_MS = 1_000
 const OTHERS_MS = 300
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, continues, facts, local, gpus, lending, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, continues, facts, local, gpus, lending, coordinating, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -54,7 +56,8 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
     gpus: gpus(),
     preempted: slots.preempted,
     lending: draining() ? undefined : lending(),
-    engines: [...slots.seats()].map(({ engine, view, busy }) => ({
+    ...coordinating(),
+    engines: [...slots.seats()].filter(isOfUse).map(({ engine, view, busy }) => ({
       id: engine.id,
       kind: engine.kind,
       ...(engine.layout && { layout: engine.layout }),
@@ -132,6 +135,9 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
     stop: () => timers.forEach(clearInterval),
   }
 }
+
+/** While nobody lends there are no models over several nodes to speak of. */
+const isOfUse = ({ engine, view }: { engine: Engine; view: EngineView }): boolean => engine.layout !== 'cluster' || view.held.length > 0
 
 const serves = ({ held, quarantined = [], ...engine }: EngineRecord, model: ModelName, required: Requirements): boolean =>
   held.some((each) => each.model === model && meets(engine, each, required)) && !quarantined.some((each) => each.model === undefined || each.model === model)

@@ -5,6 +5,8 @@ export interface InventoryOptions {
   slots: Slots
   /** An engine came, went, or holds other models than before. */
   onChange(engine: Engine, view: EngineView | undefined, reason?: unknown): void
+  /** What is made of what an engine says of itself; absent: nothing. */
+  adjusted?(engine: Engine, view: EngineView): EngineView
   intervalMs?: number
 }
 
@@ -24,7 +26,7 @@ interface Watched {
 }
 
 /** What this node holds and has loaded: every engine is asked every two seconds, each in its own time. */
-export const inventory = ({ slots, onChange, intervalMs = 2_000 }: InventoryOptions) => {
+export const inventory = ({ slots, onChange, adjusted = (_engine, view) => view, intervalMs = 2_000 }: InventoryOptions) => {
   const stopped = new AbortController()
   const watched = new Map<string, Watched>()
 
@@ -33,7 +35,7 @@ export const inventory = ({ slots, onChange, intervalMs = 2_000 }: InventoryOpti
     let view: EngineView | undefined
     let reason: unknown
     try {
-      view = await engine.look(AbortSignal.any([stopped.signal, AbortSignal.timeout(LOOK_TIMEOUT_MS)]))
+      view = adjusted(engine, await engine.look(AbortSignal.any([stopped.signal, AbortSignal.timeout(LOOK_TIMEOUT_MS)])))
     } catch (error) {
       reason = error
     }

@@ -8,6 +8,7 @@ import { runAttempt } from './attempt.ts'
 import { checkPoints } from './check-points.ts'
 import type { WorkerConfig } from './config.ts'
 import { continuations } from './continuations.ts'
+import { coordinatorOf } from './coordinating/settings.ts'
 import { descriptions } from './descriptions.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
 import { inventory } from './inventory.ts'
@@ -104,6 +105,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     local,
     gpus: () => cards,
     lending: () => lending.record(),
+    coordinating: () => coordinator?.told() ?? {},
     draining: takesNothing,
     siblings,
     supervisor: process.env['DROVER_SUPERVISOR'],
@@ -118,6 +120,27 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     onError,
   })
   const lending = new Lending({ node: id, loans: connection.loans, budget, offer, rpc, cards: () => cards, log, onChange: () => void alive.beat() })
+  const coordinator = local
+    ? coordinatorOf(config, {
+        node: id,
+        connection,
+        lending,
+        memory: budget.total,
+        cards: () => cards,
+        log,
+        onLent: (engine) => {
+          engines.set(engine.id, engine)
+          void stock.add(engine)
+          for (const each of engines.values()) stock.lookNow(each)
+        },
+        onChange: (engine) => {
+          stock.lookNow(engine)
+          void alive.beat()
+          connection.jobs.wake()
+        },
+        onError,
+      })
+    : undefined
   const told = descriptions({
     registry: connection.registry,
     slots,
@@ -128,6 +151,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   connection.onReady(() => told.tell())
   const stock = inventory({
     slots,
+    adjusted: (engine, view) => coordinator?.adjusted(engine, view) ?? view,
     onChange: (engine, view, reason) => {
       if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
       else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
@@ -175,7 +199,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     await new Promise((resolve) => setTimeout(resolve, NAME_TRY_MS))
   }
 
-  lending.start()
+  await Promise.all([lending.start(), coordinator?.start()])
 
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
   const saving = checkPoints()
@@ -263,6 +287,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         partials.stop()
         watch.close()
         saving.close()
+        await coordinator?.close()
         await lending.close('all')
         await connection.close()
         await Promise.all([...engines.values()].map((engine) => engine.close()))

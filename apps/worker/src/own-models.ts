@@ -4,8 +4,9 @@ import { supervisedLlama, type Engine, type MemoryShare, type SupervisedEvent } 
 import { childEnvironment, type Log } from '@drover/service'
 import type { WorkerConfig } from './config.ts'
 
-const CTX = 4_096
-const KEEP_ALIVE_MS = 5 * 60_000
+/** Tokens per slot that a model is loaded with when nobody says otherwise. */
+export const CTX = 4_096
+export const KEEP_ALIVE_MS = 5 * 60_000
 /** What a timer can wait for. */
 const LONGEST_MS = 2 ** 31 - 1
 

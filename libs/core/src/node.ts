@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ClusterRecord, LendingRecord, ShortOf } from './cluster/records.ts'
+import { ClusterRecord, CoordinatorRecord, LendingRecord, ShortOf } from './cluster/records.ts'
 import { ModelName } from './job.ts'
 
 /**
@@ -113,6 +113,8 @@ export const NodeRecord = z.object({
   preempted: z.int().optional(),
   /** Memory that it lends to models of many nodes; absent: none. */
   lending: LendingRecord.optional(),
+  /** How it runs models over many nodes; absent: it does not. */
+  coordinates: CoordinatorRecord.optional(),
   /** Models over many nodes that it coordinates; absent: none. */
   clusters: z.array(ClusterRecord).optional(),
   /** Models that it has and that cannot be run just now; absent: none. */

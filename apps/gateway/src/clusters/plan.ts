@@ -30,10 +30,10 @@ interface Coordinator {
   shape: ModelShape
 }
 
-/** The lent memory of all nodes, as one of them could use it. */
+/** The lent memory of all nodes, as one of them could use it, and what it has itself. */
 const candidatesFor = (nodes: readonly NodeRecord[], coordinator: string): Candidate[] =>
-  nodes.flatMap(({ id, lending }) =>
-    (lending?.devices ?? []).map(({ name, kind, free, total }) => ({ node: id, device: name, kind, free, total, ...(id === coordinator && { rttMs: 0 }) })),
+  nodes.flatMap(({ id, lending, coordinates }) =>
+    ((id === coordinator && coordinates?.devices) || (lending?.devices ?? [])).map(({ name, kind, free, total }) => ({ node: id, device: name, kind, free, total, ...(id === coordinator && { rttMs: 0 }) })),
   )
 
 /** Fewer parts are better; of refusals, one that may change, and where less is missing. */

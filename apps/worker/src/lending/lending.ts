@@ -1,8 +1,9 @@
 import type { LentLoan, WorkerConnection } from '@drover/broker'
-import { inGigabytes, type LendingRecord, type NodeRecord } from '@drover/core'
-import { startRpcServer, type RpcServer, type RpcServerSettings } from '@drover/engines'
+import { inGigabytes, type LendingRecord, type LentDevice, type NodeRecord } from '@drover/core'
+import { isStopped, startRpcServer, type RpcServer, type RpcServerSettings } from '@drover/engines'
 import type { Log } from '@drover/service'
 import type { MemoryBudget } from '../memory-budget.ts'
+import { startLineServer, type LineServer } from './line-server.ts'
 import { freeOf, type Offer } from './offer.ts'
 
 /** How often the ledger is looked at, when nobody says that there is something new in it, ms. */
@@ -38,6 +39,8 @@ interface Held {
   counts: boolean
   /** Where its rpc-server listens; 0 for one that needs none. */
   port?: number
+  /** Of its rpc-server, while that lives. */
+  pid?: number | undefined
   /** Why it is over; absent: it is not. */
   over?: string
   ended?: number
@@ -51,6 +54,7 @@ export class Lending {
   #options: LendingOptions
   #held = new Map<string, Held>()
   #timer: NodeJS.Timeout | undefined
+  #line: LineServer | undefined
   #looking = false
   /** Something has happened since the look that is under way began. */
   #again = false
@@ -67,7 +71,12 @@ export class Lending {
   }
 
   /** From now on what is asked of this node is done. */
-  start(): void {
+  async start(): Promise<void> {
+    const { node, offer } = this.#options
+    if (offer) {
+      this.#line = await startLineServer(node, offer.address, offer.ports)
+      this.#options.onChange()
+    }
     this.#options.loans.onAsked(() => this.look())
     this.#timer = setInterval(() => {
       // A node that neither lends nor uses its own share borrows of itself before that changes, and knows.
@@ -83,8 +92,17 @@ export class Lending {
     const left = this.#left()
     return {
       address: offer.address,
+      ...(this.#line && { line: this.#line.port }),
       devices: offer.devices.map((device) => ({ ...device, free: freeOf(device, this.#lent(device.name), left, cards()) })),
     }
+  }
+
+  /** What this node itself may use, as a coordinator, of its own devices: those that it lends, or its processor where it lends nothing. */
+  own(): LentDevice[] {
+    const { offer, budget, cards } = this.#options
+    const left = Math.max(0, this.#left(true))
+    const devices = offer?.devices ?? [{ name: 'CPU', kind: 'cpu', total: budget.total }]
+    return devices.map((device) => ({ ...device, free: freeOf(device, this.#lent(device.name), left, cards()) }))
   }
 
   /** Bytes that are lent, of one device or of all. */
@@ -114,8 +132,18 @@ export class Lending {
       this.#heardAt = performance.now()
       this.#match(loans)
     } else if (performance.now() - this.#heardAt > AWAY_MS) for (const held of this.#held.values()) if (!held.loan.own) this.#end(held, 'Redis has been away for too long')
+    await this.#watch()
     this.#looking = false
     if (this.#again) this.look()
+  }
+
+  /** A process that is stopped serves nobody, and no connection tells so. */
+  async #watch(): Promise<void> {
+    for (const held of this.#held.values()) {
+      if (held.pid === undefined || held.over !== undefined || !(await isStopped(held.pid))) continue
+      this.#fail(held, 'rpc-server was stopped')
+      held.ending.abort(new Error('it was stopped'))
+    }
   }
 
   #match(loans: readonly LentLoan[]): void {
@@ -186,6 +214,7 @@ export class Lending {
       const limit = AbortSignal.any([ending.signal, AbortSignal.timeout(START_MS)])
       server = await startRpcServer({ address: offer?.address ?? '', ports: offer?.ports, devices: [loan.device], bytes: loan.bytes }, rpc, limit)
       held.port = server.port
+      held.pid = server.pid
       log.info({ ...factsOf(loan), pid: server.pid, port: server.port, ms: Math.round(performance.now() - begun) }, 'memory lent')
       this.#tellReady(held)
       ending.signal.addEventListener('abort', () => void server?.kill(), { once: true })
@@ -206,6 +235,7 @@ export class Lending {
   }
 
   #gone(held: Held): void {
+    held.pid = undefined
     held.counts = false
     held.ended = performance.now()
     this.#counted()
@@ -243,6 +273,7 @@ export class Lending {
   /** Ends what is lent, of others only or all of it; those who have borrowed hear so. Resolves when no process is left. */
   async close(whose: 'others' | 'all'): Promise<void> {
     this.#closed = whose
+    this.#line?.close()
     if (whose === 'all') clearInterval(this.#timer)
     const ending = [...this.#held.values()].filter(({ loan, over }) => over === undefined && (whose === 'all' || !loan.own))
     for (const held of ending) {

@@ -17,6 +17,8 @@ export type LentDevice = z.infer<typeof LentDevice>
 export const LendingRecord = z.object({
   /** Host under which the coordinators of other nodes reach its `rpc-server`s; a loopback address: only those of the same machine. */
   address: z.string(),
+  /** Port there under which a coordinator learns whether it reaches this machine; absent: a worker of before. */
+  line: z.int().optional(),
   devices: z.array(LentDevice),
 })
 export type LendingRecord = z.infer<typeof LendingRecord>
@@ -56,6 +58,15 @@ export const ClusterRecord = z.object({
   since: z.number(),
 })
 export type ClusterRecord = z.infer<typeof ClusterRecord>
+
+/** What a node has itself for models that it runs over several, and how it runs them unless somebody wishes otherwise. */
+export const CoordinatorRecord = z.object({
+  devices: z.array(LentDevice),
+  slots: z.int(),
+  /** Tokens per slot. */
+  context: z.int(),
+})
+export type CoordinatorRecord = z.infer<typeof CoordinatorRecord>
 
 /** A model whose file a node has, and why it cannot be run just now. */
 export const ShortOf = z.object({

@@ -21,6 +21,10 @@ export interface ServerSettings {
   startMs: number
   /** The environment that its process is given, less what looks like a secret. */
   env: Readonly<Record<string, string>>
+  /** What it is told besides. */
+  args?: readonly string[]
+  /** Hears each line that it says. */
+  onLine?(line: string): void
 }
 
 /** A `llama-server` that has its model in memory. */
@@ -31,6 +35,11 @@ export interface RunningServer {
   exited: Promise<BrokerError>
   /** SIGTERM, and SIGKILL for one that does not go. Resolves when the process is gone. */
   stop(): Promise<void>
+}
+
+export interface StartedServer extends RunningServer {
+  /** SIGKILL. Resolves when the process is gone. */
+  kill(): Promise<void>
 }
 
 const PORT_TRIES = 3
@@ -49,7 +58,7 @@ export const findServer = (program?: string, searchPath?: string): { path: strin
  * key that stands in no argument.
  * @throws BrokerError `engine_failed` with the cause, the process gone; the signal's reason when that ends it
  */
-export const startServer = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<RunningServer> => {
+export const startServer = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<StartedServer> => {
   for (let tries = 1; ; tries += 1) {
     try {
       return await startOnce(file, settings, signal)
@@ -60,7 +69,7 @@ export const startServer = async (file: ModelFile, settings: ServerSettings, sig
   }
 }
 
-const startOnce = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<RunningServer> => {
+const startOnce = async (file: ModelFile, settings: ServerSettings, signal: AbortSignal): Promise<StartedServer> => {
   const found = findServer(settings.program, settings.env['PATH'])
   if ('reason' in found) throw new BrokerError('engine_failed', `${file.model} cannot be loaded: ${found.reason}`)
   const port = await freePort()
@@ -73,7 +82,10 @@ const startOnce = async (file: ModelFile, settings: ServerSettings, signal: Abor
     args: argumentsFor(file, settings, port),
     env: settings.env,
     also: { LLAMA_API_KEY: apiKey, GGML_NO_BACKTRACE: '1' },
-    onLine: (line) => (lines = [...lines, line].slice(-LAST_LINES)),
+    onLine: (line) => {
+      lines = [...lines, line].slice(-LAST_LINES)
+      settings.onLine?.(line)
+    },
   })
   const exited = server.ended.then((end) => new BrokerError('engine_failed', `llama-server for ${file.model} ended by itself (${end})${lastWords(lines, ready)}`))
   const address = { id: `llama-server for ${file.model}`, url: `http://127.0.0.1:${port}`, apiKey }
@@ -103,10 +115,15 @@ const startOnce = async (file: ModelFile, settings: ServerSettings, signal: Abor
       await server.stop(STOP_MS)
       await engine.close()
     },
+    kill: async () => {
+      server.kill()
+      await server.ended
+      await engine.close()
+    },
   }
 }
 
-const argumentsFor = ({ model, path, facts }: ModelFile, { slots, ctx, gpuLayers }: ServerSettings, port: number): string[] => [
+const argumentsFor = ({ model, path, facts }: ModelFile, { slots, ctx, gpuLayers, args = [] }: ServerSettings, port: number): string[] => [
   '-m', path, '--alias', model, '--host', '127.0.0.1', '--port', String(port),
   // Slots that share one context die together when they fill it; with a number of its own each has its part.
   '-np', String(slots), '-c', String(slots * ctx),
@@ -114,6 +131,7 @@ const argumentsFor = ({ model, path, facts }: ModelFile, { slots, ctx, gpuLayers
   '--cache-ram', '0',
   ...(gpuLayers === undefined ? [] : ['-ngl', String(gpuLayers)]),
   ...(facts.embedding ? embeddingArguments(facts, ctx) : []),
+  ...args,
 ]
 
 /** A text is embedded in one batch. One whose model does not say how its vectors become one would get none at all. */
