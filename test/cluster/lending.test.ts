@@ -97,7 +97,7 @@ const skip = skipsWithoutRpcServer()
 
 test.skipIf(skip)('each loan has a process of its own, which says hello, and is gone with the loan', async () => {
   const s = await site({ DROVER_LEND_PORTS: '47100-47103' })
-  expect((await s.record())?.lending).toEqual({ address: '127.0.0.1', devices: [{ name: 'CPU', kind: 'cpu', total: TOTAL, free: TOTAL }] })
+  expect((await s.record())?.lending).toEqual({ address: '127.0.0.1', line: expect.any(Number) as number, devices: [{ name: 'CPU', kind: 'cpu', total: TOTAL, free: TOTAL }] })
   const [one, two] = [await ready(s, asking(300)), await ready(s, asking(200))]
   for (const { port } of [one, two]) expect([47_100, 47_101, 47_102, 47_103]).toContain(port)
   expect(one.pid).not.toBe(two.pid)
