@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { laneOf, type Loan, type WorkerConnection } from '@drover/broker'
 import {
-  BrokerError, bytesOf, inGigabytes, planCluster, runsAlone,
+  BrokerError, bytesOf, inGigabytes, planCluster, planShared, runsAlone,
   type Candidate, type ClusterRecord, type HeldModel, type ModelName, type NodeRecord, type PlanVerdict, type PlanWish, type ShortOf,
 } from '@drover/core'
 import { clusterEngine, memoryNeeded, type ClusterEngine, type Engine, type EngineView, type ModelFile, type ResidencyEvent, type RunningServer } from '@drover/engines'
@@ -263,7 +263,9 @@ export class Coordinator {
   }
 
   #plan(file: ModelFile, beside: readonly ModelFile[]): PlanVerdict {
-    return planCluster({ shape: file.facts.shape, coordinator: this.#options.node, candidates: this.#candidates(beside), wish: this.#wish(file) })
+    const request = { shape: file.facts.shape, coordinator: this.#options.node, candidates: this.#candidates(beside), wish: this.#wish(file) }
+    // One node would do: whoever asks for several is to have them.
+    return this.#placed.get(file.model)?.onlyAsked ? planShared(request) : planCluster(request)
   }
 
   async #start(file: ModelFile, signal: AbortSignal): Promise<RunningServer> {

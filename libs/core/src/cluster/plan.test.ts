@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { planCluster } from './plan.ts'
+import { planCluster, planShared } from './plan.ts'
 import type { Candidate, ClusterPlan, PlanRequest, PlanVerdict } from './plan.ts'
 import type { ModelShape } from './shape.ts'
 import { splitOf } from './split.ts'
@@ -145,4 +145,18 @@ test('fewer tokens, slots or bits for the cache, or flash attention, make a mode
   for (const wish of [{ context: 4_096 }, { slots: 1 }, { kvType: 'q8_0' as const }]) expect(need(wish)).toBeLessThan(usual)
   expect(need({ flashAttention: false })).toBeGreaterThan(usual)
   expect(usual - need({ slots: 1 })).toBe(8_192 * 80 * 4_096)
+})
+
+test('a model that one node could run is shared over two for whoever wants that, with the nearest that has room; else it stays as it is', () => {
+  const small: ModelShape = { ...seventy, layers: seventy.layers.slice(0, 9), kv: seventy.kv.slice(0, 9) }
+  const near = lender('near', 40 * GB, { rttMs: 1 })
+  const fleet = [card('c', 40 * GB, { rttMs: 0 }), lender('far', 40 * GB, { rttMs: 9 }), near, lender('full', 1 * GB, { rttMs: 0.5 })]
+  expect(told(planCluster(asked(fleet, {}, small)))).toBe('c/CUDA0 0-9+')
+  expect(told(planShared(asked(fleet, {}, small)))).toBe('c/CUDA0 0-5, near/CPU 5-9+')
+  expect(told(planShared(asked([fleet[0]!, fleet[3]!], {}, small)))).toBe('c/CUDA0 0-9+')
+  // What needs several anyway, or is told where to lie, lies so.
+  const large = asked([card('c', 30 * GB), near])
+  expect(told(planShared(large))).toBe(told(planCluster(large)))
+  const there = asked(fleet, { layers: { far: [0, 9] } }, small)
+  expect(told(planShared(there))).toBe('far/CPU 0-9+')
 })

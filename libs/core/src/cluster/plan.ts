@@ -73,6 +73,23 @@ export const planCluster = (request: PlanRequest): PlanVerdict => {
   return refusal(request, { asked: parts, never: typeof placed({ ...request, candidates: unused }) !== 'object' })
 }
 
+/**
+ * The same over two nodes at least, where that can be: for somebody who wants a model to be shared although one node would do. Half of its
+ * layers then go to the nearest other node that has room for them.
+ */
+export const planShared = (request: PlanRequest): PlanVerdict => {
+  const { shape: { layers }, coordinator, candidates, wish } = request
+  const verdict = planCluster(request)
+  if (verdict.kind === 'refused' || wish.layers || new Set(verdict.plan.members.map(({ node }) => node)).size > 1) return verdict
+  const half = Math.ceil(layers.length / 2)
+  const others = candidates.filter(({ node }) => node !== coordinator).toSorted((a, b) => (a.rttMs ?? Infinity) - (b.rttMs ?? Infinity))
+  for (const node of new Set(others.map((each) => each.node))) {
+    const shared = planCluster({ ...request, wish: { ...wish, layers: { [coordinator]: [0, half], [node]: [half, layers.length] } } })
+    if (shared.kind === 'planned') return shared
+  }
+  return verdict
+}
+
 /** What each device takes; what is wrong with the wish; or nothing, where there is no way. */
 const placed = (request: PlanRequest): Part[] | string | undefined => {
   const { kvType, flashAttention } = request.wish
