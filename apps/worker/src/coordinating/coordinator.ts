@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { laneOf, type Loan, type WorkerConnection } from '@drover/broker'
+import { laneOf, type WorkerConnection } from '@drover/broker'
 import {
   BrokerError, bytesOf, inGigabytes, planCluster, planShared, runsAlone,
-  type Candidate, type ClusterRecord, type HeldModel, type ModelName, type NodeRecord, type PlanVerdict, type PlanWish, type ShortOf,
+  type ClusterRecord, type HeldModel, type ModelName, type NodeRecord, type PlanVerdict, type PlanWish, type ShortOf,
 } from '@drover/core'
 import { clusterEngine, memoryNeeded, type ClusterEngine, type Engine, type EngineView, type ModelFile, type ResidencyEvent, type RunningServer } from '@drover/engines'
 import type { Log } from '@drover/service'
-import type { Lending } from '../lending/lending.ts'
 import { Cluster, type FormOptions } from './cluster.ts'
-import { Lines } from './lines.ts'
+import { Fleet, type FleetOptions } from './fleet.ts'
 import { wishFor, type ClusterWishes } from './wishes.ts'
 
 /** How often the others' records are read while somebody lends, and else, ms. */
@@ -25,7 +24,7 @@ const TRIES = 3
 export interface CoordinatorOptions {
   node: string
   connection: Pick<WorkerConnection, 'loans' | 'registry' | 'jobs'>
-  lending: Pick<Lending, 'own'>
+  lending: FleetOptions['lending']
   /** The model files of this machine. */
   files(): Promise<ModelFile[]>
   wishes: ClusterWishes
@@ -56,13 +55,10 @@ interface Placed {
 export class Coordinator {
   readonly engine: ClusterEngine
   #options: CoordinatorOptions
-  #nodes: readonly NodeRecord[] = []
+  #fleet: Fleet
   #files: readonly ModelFile[] = []
   #placed = new Map<ModelName, Placed>()
   #clusters = new Map<ModelName, Cluster>()
-  /** What was given back a moment ago: the records of its lenders do not tell yet. */
-  #returned: { loan: Loan; at: number }[] = []
-  #lines: Lines
   #lentAt = -Infinity
   #closed = new AbortController()
   #renewing = false
@@ -74,8 +70,8 @@ export class Coordinator {
 
   constructor(options: CoordinatorOptions) {
     this.#options = options
-    const { slots, keepAliveMs, turnMs, connection } = options
-    this.#lines = new Lines((node) => this.#cut(node), () => this.#decide())
+    const { node, lending, slots, keepAliveMs, turnMs, connection } = options
+    this.#fleet = new Fleet({ node, lending, registry: connection.registry, onCut: (lender) => this.#cut(lender), onReached: () => this.#decide() })
     this.#timer = setInterval(() => this.#renew(), RENEW_MS)
     connection.loans.onNews(() => this.#renew())
     this.engine = clusterEngine({
@@ -182,14 +178,9 @@ export class Coordinator {
   }
 
   async #look(): Promise<void> {
-    const { connection: { registry }, onLent, onError } = this.#options
-    // Redis that is away is told of elsewhere.
-    const nodes = await registry.nodes().catch(() => undefined)
-    if (!nodes || this.#closed.signal.aborted) return
-    this.#nodes = nodes
-    const lenders = this.#lenders()
-    this.#lines.want(lenders.flatMap(({ id, lending }) => (lending?.line === undefined ? [] : [{ node: id, host: lending.address, port: lending.line }])))
-    if (lenders.length > 0) {
+    const { onLent, onError } = this.#options
+    if (!(await this.#fleet.look()) || this.#closed.signal.aborted) return
+    if (this.#fleet.lenders.length > 0) {
       this.#lentAt = performance.now()
       if (!this.#hasBegun) this.#files = await this.#options.files()
       if (this.#files.length > 0 && !this.#hasBegun) {
@@ -199,11 +190,6 @@ export class Coordinator {
     }
     this.#decide()
     await this.#missWhatWaits().catch(onError)
-  }
-
-  /** Other nodes that lend. */
-  #lenders(): NodeRecord[] {
-    return this.#nodes.filter(({ id, lending }) => id !== this.#options.node && lending !== undefined)
   }
 
   /** Which models are held here, how, and what is missing for them. */
@@ -225,7 +211,7 @@ export class Coordinator {
   #runsElsewhere(file: ModelFile): boolean {
     const bytes = this.#needs(file)
     const { model, facts: { parameters } } = file
-    return this.#nodes.some(({ id, memory, gpus, engines, draining }) =>
+    return this.#fleet.nodes.some(({ id, memory, gpus, engines, draining }) =>
       engines.some((engine) => {
         const isHeld = engine.layout !== 'cluster' && engine.held.some((held) => held.model === model && !held.onlyAsked)
         if (id === this.#options.node) return isHeld && bytes <= this.#memoryOf(engine)
@@ -241,29 +227,11 @@ export class Coordinator {
     this.#options.onChange(this.engine)
   }
 
-  /** The devices that a plan may use; what models that are not `beside` have is free. */
-  #candidates(beside: readonly ModelFile[]): Candidate[] {
-    const { node, lending } = this.#options
-    const now = performance.now()
-    this.#returned = this.#returned.filter(({ at }) => now - at < FREE_MS)
+  /** How a model would be spread now; what models that are not `beside` it have is free. */
+  #plan(file: ModelFile, beside: readonly ModelFile[]): PlanVerdict {
     const staying = new Set(beside.map(({ model }) => model))
     const leaving = [...this.#clusters.values()].filter(({ model }) => !staying.has(model)).flatMap(({ loans }) => loans)
-    const free = [...leaving, ...this.#returned.map(({ loan }) => loan)]
-    const withReturned = (candidate: Candidate): Candidate => {
-      const back = free.filter((loan) => loan.lender === candidate.node && loan.device === candidate.device).reduce((sum, { bytes }) => sum + bytes, 0)
-      return { ...candidate, free: Math.min(candidate.total ?? Infinity, candidate.free + back) }
-    }
-    const own = lending.own().map(({ name, kind, free: bytes, total }) => ({ node, device: name, kind, free: bytes, total, rttMs: 0 }))
-    const others = this.#lenders().flatMap(({ id, lending: lent }) => {
-      const rttMs = this.#lines.rttOf(id)
-      if (!lent || (lent.line !== undefined && rttMs === undefined)) return []
-      return lent.devices.map(({ name, kind, free: bytes, total }) => ({ node: id, device: name, kind, free: bytes, total, rttMs }))
-    })
-    return [...own, ...others].map(withReturned)
-  }
-
-  #plan(file: ModelFile, beside: readonly ModelFile[]): PlanVerdict {
-    const request = { shape: file.facts.shape, coordinator: this.#options.node, candidates: this.#candidates(beside), wish: this.#wish(file) }
+    const request = { shape: file.facts.shape, coordinator: this.#options.node, candidates: this.#fleet.candidates(leaving), wish: this.#wish(file) }
     // One node would do: whoever asks for several is to have them.
     return this.#placed.get(file.model)?.onlyAsked ? planShared(request) : planCluster(request)
   }
@@ -282,21 +250,21 @@ export class Coordinator {
   }
 
   async #form(file: ModelFile, begun: number, signal: AbortSignal): Promise<RunningServer> {
-    const { node, connection: { loans, registry }, server: settings, log } = this.#options
-    let verdict = this.#plan(file, [...this.#clusters.values()].map((cluster) => cluster.file))
-    for (const end = performance.now() + FREE_MS; verdict.kind === 'refused' && performance.now() < end; ) {
+    const { node, connection: { loans }, server: settings, log } = this.#options
+    const plan = () => this.#plan(file, [...this.#clusters.values()].map((cluster) => cluster.file))
+    let verdict = plan()
+    for (const end = performance.now() + FREE_MS; verdict.kind === 'refused' && performance.now() < end; verdict = plan()) {
       await sleep(FREE_POLL_MS, undefined, { signal })
-      this.#nodes = await registry.nodes().catch(() => this.#nodes)
-      verdict = this.#plan(file, [...this.#clusters.values()].map((cluster) => cluster.file))
+      await this.#fleet.look()
     }
     if (verdict.kind === 'refused') throw new BrokerError('engine_failed', `${file.model} cannot be spread: ${verdict.reason}`)
     const cluster = new Cluster(file, verdict.plan, {
       node,
       loans,
-      hostOf: (lender) => this.#nodes.find(({ id }) => id === lender)?.lending?.address,
+      hostOf: (lender) => this.#fleet.hostOf(lender),
       server: settings,
       onWanted: ({ model }, is) => this.engine.wanted(model, is),
-      onGivenBack: (given) => this.#returned.push(...given.map((loan) => ({ loan, at: performance.now() }))),
+      onGivenBack: (given) => this.#fleet.gaveBack(given),
     })
     this.#clusters.set(file.model, cluster)
     this.#changed()
@@ -349,7 +317,7 @@ export class Coordinator {
   /** Those who have borrowed where this node would like to hear so. */
   #miss(): void {
     const { connection: { loans }, node } = this.#options
-    void loans.want([node, ...this.#lenders().map(({ id }) => id)], node).catch(() => undefined)
+    void loans.want([node, ...this.#fleet.lenders.map(({ id }) => id)], node).catch(() => undefined)
   }
 
   /** Jobs wait for a model whose memory others have, and nobody runs it. */
@@ -373,7 +341,7 @@ export class Coordinator {
     this.#closed.abort()
     clearInterval(this.#timer)
     await this.engine.close()
-    this.#lines.close()
+    this.#fleet.close()
   }
 }
 
