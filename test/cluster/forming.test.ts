@@ -58,9 +58,9 @@ const site = async ({ models = { big: BIG }, env = {}, more = 0, server = redis 
   const coordinates = (node: string, from: string) =>
     drover.worker(node, [], { env: { ...programs, DROVER_MODELS_DIR: from, DROVER_LLAMA_MEMORY: String(OWN + more), ...env } })
   const lends = (node: string) => drover.worker(node, [], { env: { ...programs, DROVER_LEND: 'true', DROVER_LLAMA_MEMORY: String(LENT + more) } })
-  const coordinator = await coordinates('c', folder)
   const lending = new Map<string, Part>()
   for (const node of ['l1', 'l2']) lending.set(node, await lends(node))
+  const coordinator = await coordinates('c', folder)
   return {
     url: gateway.url, folder, coordinator, lending, lends, coordinates, told: (message: string) => toldBy(coordinator, message),
     clusters: async () => ((await (await fetch(`${gateway.url}/api/clusters`)).json()) as { clusters: Shown[] }).clusters,
