@@ -210,3 +210,22 @@ test.skipIf(skip)('a llama-server that is stopped, which nothing else tells, is 
   expect(s.told('cluster failed')).toMatchObject([{ reason: expect.stringContaining('its llama-server was stopped') as string }])
   expect(await s.servers()).toHaveLength(1)
 })
+
+test.skipIf(skip)('a model that one node could run is shared by two for whoever asks for that, and a lender that is drained meanwhile serves on', async () => {
+  const s = await site({ models: { little: { ...BIG, layers: 4 } } })
+  await until('both ways are known', async () => (await statusOf(s.url)).nodes.flatMap(({ engines }) => engines).filter(({ models }) => models.some(({ model }) => model === 'little:latest')).length === 2)
+  const shared = await chat(s.url, 'little', { distributed: true })
+  expect(shared).toMatchObject({ status: 200, node: 'c' })
+  await until('it is seen', async () => (await s.clusters())[0]?.state === 'ready')
+  const [cluster] = await s.clusters()
+  expect(cluster!.members.map(({ node, from, to }) => [node, from, to])).toEqual([['c', 0, 2], [cluster!.members[1]!.node, 2, 4]])
+  const lender = cluster!.members[1]!.node
+  expect((await fetch(`${s.url}/api/nodes/${lender}/drain`, { method: 'POST' })).status).toBe(200)
+  await until('it lends no more', async () => (await statusOf(s.url)).distributed_inference.lenders.every(({ node }) => node !== lender))
+  await sleep(4_000) // longer than a line may be silent
+  expect(await chat(s.url, 'little', { distributed: true })).toMatchObject({ status: 200, text: shared.text })
+  expect(s.told('cluster formed')).toHaveLength(1)
+  // Without that wish it runs alone.
+  expect(await chat(s.url, 'little')).toMatchObject({ status: 200, text: shared.text })
+  expect(s.told('model started')).toMatchObject([{ model: 'little:latest' }])
+})

@@ -71,7 +71,8 @@ export class Coordinator {
   constructor(options: CoordinatorOptions) {
     this.#options = options
     const { node, lending, slots, keepAliveMs, turnMs, connection } = options
-    this.#fleet = new Fleet({ node, lending, registry: connection.registry, onCut: (lender) => this.#cut(lender), onReached: () => this.#decide() })
+    const inUse = () => new Set([...this.#clusters.values()].flatMap(({ plan }) => plan.members.map((member) => member.node)))
+    this.#fleet = new Fleet({ node, lending, registry: connection.registry, inUse, onCut: (lender) => this.#cut(lender), onReached: () => this.#decide() })
     this.#timer = setInterval(() => this.#renew(), RENEW_MS)
     connection.loans.onNews(() => this.#renew())
     this.engine = clusterEngine({
@@ -121,7 +122,7 @@ export class Coordinator {
   }
 
   #short(): ShortOf[] {
-    return [...this.#placed].flatMap(([model, { short, onlyAsked }]) => (short && !onlyAsked ? [{ model, reason: short.reason, never: short.never }] : []))
+    return [...this.#placed].flatMap(([model, { short }]) => (short ? [{ model, reason: short.reason, never: short.never }] : []))
   }
 
   /** What another engine of this node says of itself: models that are too large for the node are left to the memory of several, unless somebody asks. */
@@ -165,9 +166,8 @@ export class Coordinator {
   }
 
   #mayStart(model: ModelName): boolean {
-    const file = this.#files.find((each) => each.model === model)
-    if (!file) return false
-    return this.#clusters.has(model) || this.#refusal(model) !== undefined || this.#plan(file, []).kind === 'planned'
+    const placed = this.#placed.get(model)
+    return placed !== undefined && (!placed.short || this.#refusal(model) !== undefined)
   }
 
   async #keepLooking(): Promise<void> {
@@ -199,7 +199,7 @@ export class Coordinator {
     for (const file of this.#isLent() ? this.#files : []) {
       const onlyAsked = this.#runsElsewhere(file)
       const before = this.#placed.get(file.model)?.short
-      const verdict = onlyAsked || this.#clusters.has(file.model) ? undefined : this.#plan(file, [])
+      const verdict = this.#clusters.has(file.model) ? undefined : this.#plan(file, [])
       const short = verdict?.kind === 'refused' ? { reason: verdict.reason, never: verdict.never, since: before?.never === verdict.never ? before.since : now } : undefined
       placed.set(file.model, { onlyAsked, ...(short && { short }) })
     }
@@ -322,9 +322,11 @@ export class Coordinator {
 
   /** Jobs wait for a model whose memory others have, and nobody runs it. */
   async #missWhatWaits(): Promise<void> {
-    const missing = [...this.#placed].filter(([, { short, onlyAsked }]) => short && !short.never && !onlyAsked).map(([model]) => model)
+    const missing = [...this.#placed].filter(([, { short }]) => short && !short.never)
     if (missing.length === 0) return
-    const lanes = missing.flatMap((model) => (['interactive', 'batch'] as const).flatMap((jobClass) => [laneOf(model, jobClass), laneOf(model, jobClass, { layout: 'cluster' })]))
+    const lanes = missing.flatMap(([model, { onlyAsked }]) =>
+      (['interactive', 'batch'] as const).flatMap((jobClass) => [laneOf(model, jobClass, { layout: 'cluster' }), ...(onlyAsked ? [] : [laneOf(model, jobClass)])]),
+    )
     const views = await this.#options.connection.jobs.view(lanes)
     if (views.some(({ waiting, running }) => waiting > 0 && running === 0)) this.#miss()
   }

@@ -1,7 +1,7 @@
 import type { Loan, WorkerConnection } from '@drover/broker'
 import type { Candidate, NodeRecord } from '@drover/core'
 import type { Lending } from '../lending/lending.ts'
-import { Lines } from './lines.ts'
+import { Lines, type LineEnd } from './lines.ts'
 
 /** What was given back is told by the records of its lenders after this time at the latest, ms. */
 const TOLD_MS = 5_000
@@ -10,6 +10,8 @@ export interface FleetOptions {
   node: string
   registry: Pick<WorkerConnection['registry'], 'nodes'>
   lending: Pick<Lending, 'own'>
+  /** Nodes whose memory is in use, whether they lend more or not. */
+  inUse(): ReadonlySet<string>
   /** A lender that could be reached no longer can. */
   onCut(node: string): void
   /** One can be reached that could not. */
@@ -21,6 +23,8 @@ export class Fleet {
   #options: FleetOptions
   #lines: Lines
   #nodes: readonly NodeRecord[] = []
+  /** Where lenders were reached, as they said last. */
+  #ends = new Map<string, LineEnd>()
   #returned: { loan: Loan; at: number }[] = []
 
   constructor(options: FleetOptions) {
@@ -42,7 +46,10 @@ export class Fleet {
     const nodes = await this.#options.registry.nodes().catch(() => undefined)
     if (!nodes) return false
     this.#nodes = nodes
-    this.#lines.want(this.lenders.flatMap(({ id, lending }) => (lending?.line === undefined ? [] : [{ node: id, host: lending.address, port: lending.line }])))
+    const ends = this.lenders.flatMap(({ id, lending }): [string, LineEnd][] => (lending?.line === undefined ? [] : [[id, { node: id, host: lending.address, port: lending.line }]]))
+    const inUse = this.#options.inUse()
+    this.#ends = new Map([...[...this.#ends].filter(([node]) => inUse.has(node)), ...ends])
+    this.#lines.want([...this.#ends.values()])
     return true
   }
 

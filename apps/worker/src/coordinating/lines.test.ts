@@ -53,6 +53,8 @@ test('a line that falls silent is down without being closed, and comes up again'
   await vi.waitFor(() => expect(events).toEqual(['up', 'l down']), soon)
   mute = false
   await vi.waitFor(() => expect(events).toEqual(['up', 'l down', 'up']), soon)
+  // Nobody needs it any more, which is no news.
   all.want([])
-  expect(events).toEqual(['up', 'l down', 'up', 'l down'])
+  await vi.waitFor(() => expect(open.every(({ destroyed }) => destroyed)).toBe(true), soon)
+  expect([all.rttOf('l'), events]).toEqual([undefined, ['up', 'l down', 'up']])
 }, 40_000)

@@ -44,7 +44,7 @@ export class Lines {
   #onDown: (node: string) => void
   #onUp: () => void
 
-  /** `onDown` is called with a node whose line was up; `onUp` when one has come up. */
+  /** `onDown` is called with a node whose line was up and is still wanted; `onUp` when one has come up. */
   constructor(onDown: (node: string) => void, onUp: () => void) {
     this.#onDown = onDown
     this.#onUp = onUp
@@ -126,7 +126,6 @@ export class Lines {
   #end(key: string, line: Line): void {
     this.#lines.delete(key)
     line.socket.destroy()
-    if (line.up) this.#onDown(line.end.node)
   }
 
   close(): void {
