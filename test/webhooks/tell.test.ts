@@ -81,7 +81,7 @@ test('of an answer without end a little is read, and its status counts', async (
     pour()
   })
   expect(await teller()(url)).toEqual({ status: 200 })
-  await vi.waitFor(() => expect(sockets[0]!.destroyed).toBe(true))
+  await expect.poll(() => sockets[0]!.destroyed).toBe(true)
 })
 
 test('headers without end are a failure', async () => {

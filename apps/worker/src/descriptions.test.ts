@@ -1,6 +1,6 @@
 import type { ModelDescription, ModelName } from '@drover/core'
 import type { Engine } from '@drover/engines'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { descriptions, type DescriptionsOptions } from './descriptions.ts'
 
 /** An engine that holds models by these digests, and a registry. */
@@ -30,7 +30,7 @@ const set = (digests: string[], describe: (digest: string) => Promise<ModelDescr
 test('every digest is asked for once, however often there is news', async () => {
   const { all, there, asked } = set(['a', 'b', 'a'], async (digest) => ({ modelInfo: { digest } }))
   for (let i = 0; i < 5; i += 1) all.tell()
-  await vi.waitFor(() => expect([...there.keys()]).toEqual(['a', 'b']))
+  await expect.poll(() => [...there.keys()]).toEqual(['a', 'b'])
   all.tell()
   await all.stop()
   expect(asked).toEqual(['a', 'b'])
@@ -40,7 +40,7 @@ test('what another node has told is not asked for', async () => {
   const { all, there, asked } = set(['a', 'b'], async () => ({ modelInfo: {} }))
   there.set('a', { modelInfo: {} })
   all.tell()
-  await vi.waitFor(() => expect(there.size).toBe(2))
+  await expect.poll(() => there.size).toBe(2)
   expect(asked).toEqual(['b'])
 })
 
@@ -50,8 +50,8 @@ test('an engine that cannot say it is asked again later, and complained of once'
     return { modelInfo: {} }
   })
   all.tell()
-  await vi.waitFor(() => expect(there.size).toBe(1))
+  await expect.poll(() => there.size).toBe(1)
   all.tell()
-  await vi.waitFor(() => expect(asked).toEqual(['a', 'b', 'a']))
+  await expect.poll(() => asked).toEqual(['a', 'b', 'a'])
   expect(failures).toEqual(['a'])
 })
