@@ -1,6 +1,8 @@
 import { expect, onTestFinished } from 'vitest'
+import { leaving } from '../jobs/asking.ts'
 import { ask } from '../support/client.ts'
 import { until } from '../support/drover.ts'
+import { smallest } from '../support/raw.ts'
 import { test } from '../support/world.ts'
 import { hooksOf, startSink, verified } from './sink.ts'
 
@@ -40,21 +42,22 @@ test('where private addresses are not allowed, what points to one is not told: b
 
 test('what a killed gateway was telling is told by another, under the same id', async ({ drover, scripted }) => {
   let held = true
-  const sink = await startSink((response) => void (held ? undefined : response.writeHead(200).end()))
+  // Killed by the hand that it tells: not a moment before, and not when it has given the answer up.
+  const sink = await startSink((response) => void (held ? first.signal('SIGKILL') : response.writeHead(200).end()))
   onTestFinished(sink.close)
-  const env = { ...PRIVATE, DROVER_WEBHOOK_TIMEOUT: '1s' }
+  const env = { ...PRIVATE, DROVER_WEBHOOK_TIMEOUT: '3s' }
   const [engine, first] = [await scripted(), await drover.gateway(env)]
   await drover.worker('n1', [engine.url], { gateway: first })
   const hooks = hooksOf(first.url)
   const { id, secret = '' } = await hooks.add({ url: sink.url })
-  const job = (await ask(first.url, 'openai.chat', { key: 'held', script: { tokens: 2 }, headers: GOES_ON }).told).headers['x-drover-job']
-  await sink.told(1)
-  first.signal('SIGKILL')
+  const { headers, body } = await leaving(`${first.url}/v1/chat/completions`, smallest('openai.chat', 'job=held tokens=2 stall_at=1', { stream: true }), GOES_ON).answer
+  body.resume().on('error', () => undefined)
+  await engine.admin.release('held')
   await first.exited
   held = false
   const second = await drover.gateway(env)
   const delivery = await hooksOf(second.url).delivery(id, 'delivered')
-  expect(delivery).toMatchObject({ id: `msg_${String(job)}`, attempts: 2 })
+  expect(delivery).toMatchObject({ id: `msg_${String(headers['x-drover-job'])}`, attempts: 2 })
   expect(sink.heard.map((heard) => verified(heard, secret).id)).toEqual([delivery.id, delivery.id])
 })
 
