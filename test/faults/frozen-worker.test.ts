@@ -61,14 +61,19 @@ test('a worker frozen in mid-stream and woken again writes nothing more, and the
 
 test('a worker frozen while it gathers a whole answer is replaced, and its own answer is refused', async () => {
   const s = await site()
-  const asking = ask(s.gateway.url, 'ollama.chat', { key: 'whole', stream: false, script: { tokens: 60, rate: 40 } })
+  const asking = ask(s.gateway.url, 'ollama.chat', { key: 'whole', stream: false, script: { tokens: 60, stall_at: 30 } })
   const frozen = await holder(s, 'whole')
   s.workers[frozen].signal('SIGSTOP')
+  const other = s.engines[1 - frozen]!
+  await until('the other runs it', async () => (await other.admin.job('whole')).running > 0)
+  // Its own answer is whole, too, and waits for it to wake.
+  await Promise.all(s.engines.map(({ admin }) => admin.release('whole')))
   const told = await asking.told
   expect(told).toMatchObject({ status: 200, ended: true, error: undefined, verdict: { ok: true, count: 60 } })
   expect(told.headers).toMatchObject({ 'x-drover-node': `n${1 - frozen}`, 'x-drover-attempts': '2' })
   s.workers[frozen].signal('SIGCONT')
   await until('the woken worker has noticed', () => lostIn(s.workers[frozen]) === 1)
+  expect((await s.engines[frozen].admin.job('whole')).completed).toBe(1)
 })
 
 test('a wake-up that went to a frozen worker does not hold the job up', async () => {

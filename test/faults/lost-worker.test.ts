@@ -70,22 +70,28 @@ test('a worker that is told to stop takes nothing new and lets its jobs end', as
 test('what a stopping worker cannot finish in time is given back, and runs elsewhere at once', async () => {
   const { gateway, node } = await site({ DROVER_DRAIN_LIMIT: '300ms' })
   const first = await node('first')
+  // There it would never end, however long the second node takes to come.
+  await first.engine.admin.set({ tokens: 40, stall_at: 10 }, 'long')
   const long = ask(gateway.url, 'ollama.chat', { key: 'long', stream: false, script: { tokens: 40, rate: 10 } })
   await until('it runs', async () => (await first.engine.admin.job('long')).running === 1)
   const second = await node('second')
   first.worker.signal('SIGTERM')
-  await until('it runs on the other node', async () => (await second.engine.admin.job('long')).running === 1, 2_000)
+  await until('it runs on the other node', async () => (await second.engine.admin.job('long')).requests === 1)
   expect(await first.worker.exited).toBe(0)
+  // By its own hand: nobody had to wait until its lease was over.
+  expect(first.worker.log().split('\n').filter((line) => line.includes('"attempt over"')).map((line) => (JSON.parse(line) as { outcome: string }).outcome)).toEqual(['returned'])
   expect(await long.told).toMatchObject({ ended: true, verdict: { ok: true, count: 40 } })
 })
 
 test('a gateway that is told to stop lets answers end, and those that take too long with an honest error', async () => {
-  const { gateway, node } = await site({ DROVER_DRAIN_LIMIT: '1500ms' })
+  const { gateway, node } = await site({ DROVER_DRAIN_LIMIT: '4s' })
   const { engine } = await node('only')
-  const short = ask(gateway.url, 'openai.chat', { key: 'short', script: { tokens: 40, rate: 40 } })
+  const short = ask(gateway.url, 'openai.chat', { key: 'short', script: { tokens: 40, stall_at: 2 } })
   const long = ask(gateway.url, 'ollama.chat', { key: 'long', script: { tokens: 1_000, rate: 40 } })
   await Promise.all([short.tokens(2), long.tokens(2)])
   gateway.signal('SIGTERM')
+  await until('it takes nothing new', () => fetch(`${gateway.url}/readyz`).then(({ status }) => status === 503, () => true))
+  await engine.admin.release('short')
   expect(await short.told).toMatchObject({ ended: true, error: undefined, verdict: { ok: true, count: 40 } })
   expect(await long.told).toMatchObject({ ended: false, error: expect.stringContaining('shutting down'), verdict: { ok: true } })
   await until('the engine has stopped', async () => (await engine.admin.job('long')).running === 0)

@@ -29,7 +29,7 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }, 
   })
   const mute = await engines({ models: ['mute'], slots: 2 })
   const gateway = await house.gateway()
-  const env = { DROVER_FIRST_TOKEN: '500ms', DROVER_LOAD_TIME: '0s' }
+  const env = { DROVER_FIRST_TOKEN: '1500ms', DROVER_LOAD_TIME: '0s' }
   const [, ...victims] = await Promise.all([
     house.worker('n', [{ url, slots: 2 }, { url: mute.url, slots: 2 }], { gateway, env }),
     ...VICTIMS.map(async (i) => {
