@@ -78,10 +78,12 @@ test('drain --wait tells how much is left and ends when nothing is; a node that 
 
 test('a job that waits for its next try goes elsewhere at once when its worker is told to stop', async ({ drover, scripted }) => {
   const gateway = await drover.gateway()
-  const [broken, sound] = [await scripted({ script: { fail: 500 } }), await scripted()]
+  const [broken, sound] = [await scripted(), await scripted()]
+  // Should its next try begin before the worker is told, it is one that does not end.
+  await broken.admin.set({ fail: 500, times: 1, first_ms: 60_000 }, 'tried')
   const first = await drover.worker('first', [broken.url], { gateway })
   const asking = ask(gateway.url, 'ollama.chat', { key: 'tried', stream: false, script: { tokens: 4 } })
-  await until('it was tried', async () => (await broken.admin.stats()).requests > 0)
+  await until('it was tried', async () => (await broken.admin.job('tried')).requests > 0)
   first.signal('SIGTERM')
   expect(await first.exited).toBe(0)
   await drover.worker('second', [sound.url], { gateway })

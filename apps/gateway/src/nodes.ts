@@ -5,8 +5,8 @@ import { visibleTo } from './keys/visible.ts'
 import type { RegistryView } from './registry-view.ts'
 import { nodesStatus, type StatusSources } from './status.ts'
 
-/** A node that lives obeys within a moment; the answer waits for it this long at most, ms. */
-const OBEYS_MS = 1_500
+/** A node that lives obeys with its next sign of life, and is gone when it has given none for 4 s; the answer waits for it this long at most, ms. */
+const OBEYS_MS = 4_500
 const LOOK_MS = 20
 
 type Sources = Pick<StatusSources, 'broker'> & { view: RegistryView }
