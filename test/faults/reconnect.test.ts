@@ -9,7 +9,8 @@ import { readEvents, type EventReader, type ServerEvent } from '../support/event
 import { errorTextOf, post, send, smallest } from '../support/raw.ts'
 import { DIALECTS, PATHS, test as world, type DialectName } from '../support/world.ts'
 
-const KEEP_MS = 3_000
+/** For the one test that waits until it is over. */
+const KEEP_MS = 6_000
 
 /** More than the buffers of a connection hold; and one event that is longer than a frame. */
 const LONG = [...Array.from({ length: 300 }, (_, i) => `${i}:${'x'.repeat(12_000)}`), `é${'😀'.repeat(70_000)}`, 'last']
@@ -24,10 +25,9 @@ const test = world
   })
   .extend('site', { scope: 'file' }, async ({ house, engines, canned }) => {
     const engine = await engines({ slots: 16 })
-    const env = { DROVER_KEEP: `${KEEP_MS}ms` }
-    const [a, b] = await Promise.all([house.gateway(env), house.gateway({ ...env, DROVER_KEEP_ALIVE: '300ms', DROVER_RESUME: 'false' })])
+    const [a, b] = await Promise.all([house.gateway(), house.gateway({ DROVER_KEEP_ALIVE: '300ms', DROVER_RESUME: 'false' })])
     await house.worker('n1', [{ url: engine.url, slots: 16 }, { url: canned.url, slots: 4 }], { gateway: a })
-    return { a, b, engine, another: () => house.gateway({ ...env, DROVER_DRAIN_LIMIT: '300ms' }) }
+    return { a, b, engine, another: (env: Record<string, string> = {}) => house.gateway({ ...env, DROVER_DRAIN_LIMIT: '300ms' }) }
   })
 
 const CONTINUE = { 'x-drover-on-disconnect': 'continue' }
@@ -156,7 +156,8 @@ test('readers of one job do not disturb each other, and it goes on while any of 
 })
 
 test('a job that is to go on does so without anybody, and is kept for a while', async ({ site }) => {
-  const { job, leave } = await begin(site.a.url, 'ollama.generate', 'job=alone tokens=60 rate=60', { headers: CONTINUE })
+  const forgetful = await site.another({ DROVER_KEEP: `${KEEP_MS}ms` })
+  const { job, leave } = await begin(forgetful.url, 'ollama.generate', 'job=alone tokens=60 rate=60', { headers: CONTINUE })
   leave()
   await until('its answer is whole', async () => (await site.engine.admin.job('alone')).running === 0)
   const reader = await readEvents(site.b.url + path(job))
@@ -251,10 +252,11 @@ test('a reader that takes nothing for a while loses nothing, and keeps nobody fr
 })
 
 test('a reader that waits is told that we are here', async ({ site }) => {
-  const { job } = await begin(site.a.url, 'ollama.chat', 'job=waits tokens=3 stall_at=2 stall_ms=1200')
+  const { job } = await begin(site.a.url, 'ollama.chat', 'job=waits tokens=3 stall_at=2')
   const reader = await readEvents(site.b.url + path(job))
+  await until('it is told', () => reader.comments.includes('waiting'))
+  await site.engine.admin.release('waits')
   await reader.over
-  expect(reader.comments).toContain('waiting')
   expect(textOf(reader.events)).toBe(expectedText('waits', 3))
 })
 
