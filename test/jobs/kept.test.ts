@@ -66,11 +66,17 @@ test('a job that waits is run after the gateway has gone that took it', async ({
   expect((await resultOf(a.url, id)).status).toBe(200)
 })
 
-test('what is kept goes after its time, and its place in the list with it', async ({ site: { a, another }, redis, house }) => {
+test('what is kept goes after its time, and its place in the list with it', async ({ site: { a, another, engine }, redis, house }) => {
   const short = await another({ DROVER_KEEP_RESULTS: '1s' })
+  for (const key of ['short', 'asked']) await engine.admin.set({ tokens: 4, hold: 1 }, key)
   const ids = [await handIn(short.url, CHAT, chat('short')), await handIn(a.url, CHAT, chat('asked'), { 'x-drover-keep': '1s' })]
   const stays = await handIn(a.url, CHAT, chat('stays'))
-  for (const id of [...ids, stays]) expect((await resultOf(a.url, id)).status).toBe(200)
+  expect((await resultOf(a.url, stays)).status).toBe(200)
+  // Who reads while they run has their answers, however soon they go.
+  const readers = await Promise.all(ids.map((id) => readEvents(`${a.url}/api/jobs/${id}/stream`)))
+  await until('both run', async () => (await Promise.all(['short', 'asked'].map((key) => engine.admin.job(key)))).every(({ running }) => running === 1))
+  await Promise.all(['short', 'asked'].map((key) => engine.admin.release(key)))
+  for (const reader of readers) expect([await reader.over, reader.events.length]).toEqual([true, 1])
   for (const id of ids) await until('it has gone', async () => (await send(`${a.url}/api/jobs/${id}`, { method: 'GET' })).status === 404)
   const client = new Redis(redis.connection)
   try {
