@@ -1,9 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import Anthropic from '@anthropic-ai/sdk'
 import { expect } from 'vitest'
 import type { ScriptedEngineOptions } from '../engine/options.ts'
 import { expectedText, token, verifyText } from '../engine/tokens.ts'
 import { send } from '../support/raw.ts'
-import { until } from '../support/drover.ts'
+import { statusOf, until } from '../support/drover.ts'
 import { all, test as world } from '../support/world.ts'
 
 /** Engines that have `/v1/messages`, and an Ollama from before it had. */
@@ -22,14 +23,17 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
   const cases = [...NAMES.map((name) => ({ name, model: name as string })), ...NAMES.map((name) => ({ name, model: `${name}-late` })), ...FAULTS]
   const byModel = new Map(await Promise.all(cases.map(({ name, model }) => start(name, model))))
   // A broken answer would go on, and no client would see how it breaks.
-  const gateway = await house.gateway({ DROVER_GRACE: '100ms', DROVER_KEEP_ALIVE: '100ms', DROVER_RESUME: 'false' })
+  // Only where nothing is refused: a refusal that comes behind the grace is no status any more.
+  const [gateway, hasty] = await Promise.all([house.gateway({ DROVER_RESUME: 'false' }), house.gateway({ DROVER_GRACE: '100ms', DROVER_KEEP_ALIVE: '100ms' })])
   await house.worker('n1', [...byModel.values()].map(({ url }) => url), { gateway })
   const engine = (model: string) => {
     const found = byModel.get(model)
     if (!found) throw new Error(`no engine has ${model}`)
     return found
   }
-  return { url: gateway.url, engine, anthropic: new Anthropic({ baseURL: gateway.url, apiKey: 'unused', maxRetries: 0 }) }
+  const client = ({ url }: { url: string }) => new Anthropic({ baseURL: url, apiKey: 'unused', maxRetries: 0 })
+  await until('the hasty one knows them all', async () => (await statusOf(hasty.url)).models.length === byModel.size)
+  return { url: gateway.url, engine, anthropic: client(gateway), hasty: { url: hasty.url, anthropic: client(hasty) } }
 })
 
 const user = (content: string) => [{ role: 'user' as const, content }]
@@ -173,15 +177,21 @@ test.for(FAULTS)('a stream over $name that meets $fault throws in the client aft
 test.for(NAMES)('the client waits for %s through the pings that it is sent', async (name, { site }) => {
   const model = `${name}-late`
   const job = () => site.engine(model).admin.job(name)
-  const letGo = async () => {
+  const letGo = async (waited: Promise<unknown>) => {
     await until('the engine has it', async () => (await job()).running === 1)
-    await new Promise((resolve) => setTimeout(resolve, 700))
+    await waited
     await site.engine(model).admin.release(name)
   }
-  const body = JSON.stringify({ model, max_tokens, messages: user(`job=${name} tokens=5 hold=1`), stream: true })
-  const [raw] = await Promise.all([send(`${site.url}/v1/messages?beta=true`, { body }), letGo()])
-  expect(raw.text.split('event: ping\ndata: {"type":"ping"}\n\n').length).toBeGreaterThan(1)
-  const [message] = await Promise.all([site.anthropic.messages.stream({ model, max_tokens, messages: user(`job=${name} tokens=5 hold=1`) }).finalMessage(), letGo()])
+  const request = { model, max_tokens, messages: user(`job=${name} tokens=5 hold=1`) }
+  const pinged = Promise.withResolvers<void>()
+  const read = async () => {
+    const { body } = await fetch(`${site.hasty.url}/v1/messages?beta=true`, { method: 'POST', body: JSON.stringify({ ...request, stream: true }) })
+    let text = ''
+    for await (const piece of body!.pipeThrough(new TextDecoderStream())) if ((text += piece).split('event: ping\ndata: {"type":"ping"}\n\n').length > 2) pinged.resolve()
+    return text
+  }
+  expect((await Promise.all([read(), letGo(pinged.promise)]))[0]).toMatch(/event: message_stop\n.*\n\n$/)
+  const [message] = await Promise.all([site.hasty.anthropic.messages.stream(request).finalMessage(), letGo(sleep(700))])
   expect(message.content).toMatchObject([{ type: 'text', text: expectedText(name, 5) }])
 })
 
