@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Ollama } from 'ollama'
 import OpenAI from 'openai'
 import { expect } from 'vitest'
 import { rawVector, vectorOf } from '../engine/formats/embeddings.ts'
 import { promptTokens } from '../engine/prompt.ts'
 import type { ScriptedEngine } from '../engine/server.ts'
+import { until } from '../support/drover.ts'
 import { test as world } from '../support/world.ts'
 
 const KINDS = ['ollama', 'llama-server'] as const
@@ -165,13 +167,18 @@ test.for(['/v1/rerank', '/tokenize', '/detokenize'])('%s of a model that only an
 
 test('many inputs go to several nodes side by side and come back in their order', async ({ drover, scripted }) => {
   const models = [{ name: 'many', capabilities: ['embedding', 'completion'] }]
-  const nodes = await Promise.all(['a', 'b'].map(() => scripted({ models, slots: 2, script: { first_ms: 100 } })))
+  const nodes = await Promise.all(['a', 'b'].map(() => scripted({ models, slots: 2 })))
   const gateway = await drover.gateway()
   for (const [i, { url }] of nodes.entries()) await drover.worker(`many${i}`, [{ url, slots: 2 }], { gateway })
   const texts = Array.from({ length: 100 }, (_, i) => `text number ${i}`)
   const expected = texts.map((text) => near(vectorOf(text)))
 
-  const native = await post(gateway.url, '/api/embed', { model: 'Many', input: texts })
+  for (const { admin } of nodes) await admin.set({ hold: 1 })
+  const asked = post(gateway.url, '/api/embed', { model: 'Many', input: texts })
+  await until('both nodes are at work', async () => (await Promise.all(nodes.map(({ admin }) => admin.stats()))).every(({ running }) => running === 2))
+  await sleep(100)
+  for (const { admin } of nodes) await admin.release()
+  const native = await asked
   expect(native).toMatchObject({ status: 200, body: { model: 'Many', embeddings: expected } })
   expect(Number(native.headers.get('x-drover-pieces'))).toBeGreaterThan(3)
   expect(native.headers.get('x-drover-job')).toMatch(/^0-/)

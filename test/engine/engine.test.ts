@@ -210,14 +210,15 @@ test('stop strings end the answer before them', async () => {
 test('requests beyond the slots wait without a header, and runs are counted', async () => {
   const engine = await startScriptedEngine({ slots: 2 })
   onTestFinished(() => engine[Symbol.asyncDispose]())
-  const answers = ['w1', 'w2', 'w3'].map((key) => post(engine.url, '/api/chat', ask(`job=${key} tokens=3 stall_at=1`)))
-  await Promise.all(answers.slice(0, 2))
+  const begin = (key: string) => post(engine.url, '/api/chat', ask(`job=${key} tokens=3 stall_at=1`))
+  await Promise.all([begin('w1'), begin('w2')])
+  const waiting = begin('w3')
   await expect.poll(async () => (await engine.admin.stats()).models['scripted:latest']).toMatchObject({ running: 2, waiting: 1 })
   expect((await engine.admin.job('w3')).running).toBe(0)
   await engine.admin.release('w1')
-  const third = await answers[2]
+  const third = await waiting
   await engine.admin.release()
-  expect(await lines(third ?? Response.error())).toHaveLength(4)
+  expect(await lines(third)).toHaveLength(4)
   await expect.poll(async () => (await engine.admin.stats()).running).toBe(0)
   expect(await engine.admin.stats()).toMatchObject({ maxRunning: 2, requests: 3, tokens: 9, aborts: 0, loads: 1 })
 })
@@ -287,7 +288,7 @@ test('models load one at a time, and the idle one that expires first is thrown o
 })
 
 test('a llama-server answers 503 everywhere until its model is loaded', async () => {
-  const engine = await startScriptedEngine({ kind: 'llama-server', loadMs: 150 })
+  const engine = await startScriptedEngine({ kind: 'llama-server', loadMs: 1_500 })
   onTestFinished(() => engine[Symbol.asyncDispose]())
   const health = await fetch(`${engine.url}/health`)
   const error = { message: 'Loading model', type: 'unavailable_error', code: 503 }
@@ -296,7 +297,7 @@ test('a llama-server answers 503 everywhere until its model is loaded', async ()
 })
 
 test('more requests than may wait for a load are refused with 503', async () => {
-  const engine = await startScriptedEngine({ maxQueue: 1, loadMs: 100 })
+  const engine = await startScriptedEngine({ maxQueue: 1, loadMs: 1_500 })
   onTestFinished(() => engine[Symbol.asyncDispose]())
   const [one, two] = await Promise.all([1, 2].map(() => post(engine.url, '/api/chat', ask('job=q tokens=1'))))
   const refused = one?.status === 503 ? one : two
