@@ -51,7 +51,11 @@ test('as many interactive jobs as come have room made for them, and no batch job
   const { engine, worker, batch, chat } = site
   await worker()
   const jobs = await batch(SLOTS)
-  const told = await Promise.all(['q1', 'q2'].map((key) => chat(key, { tokens: 8, rate: 20 }).told))
+  // Held, so that the second does not find the slot of the first.
+  const asked = ['q1', 'q2'].map((key) => chat(key, { tokens: 8, hold: 1 }))
+  await until('both run', async () => (await Promise.all(['q1', 'q2'].map((key) => engine.admin.job(key)))).every(({ running }) => running === 1))
+  for (const key of ['q1', 'q2']) await engine.admin.release(key)
+  const told = await Promise.all(asked.map((asking) => asking.told))
   expect(told).toMatchObject([{ ended: true, verdict: { ok: true } }, { ended: true, verdict: { ok: true } }])
   const { aborts, maxRunning } = await engine.admin.stats()
   expect([aborts, maxRunning]).toEqual([2, SLOTS])
@@ -63,7 +67,7 @@ test('as many interactive jobs as come have room made for them, and no batch job
 test('of two nodes one makes room, and none does while another has a slot free', async ({ site, scripted }) => {
   const { engine, worker, batch, chat } = site
   // Long enough for the other, however busy the machine is.
-  const env = { DROVER_PREEMPT_AFTER: '1s' }
+  const env = { DROVER_PREEMPT_AFTER: '4s' }
   await worker(env)
   await batch(SLOTS)
   const other = await scripted({ slots: SLOTS })
