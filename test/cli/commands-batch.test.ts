@@ -42,11 +42,14 @@ test('a batch whose command is stopped by Ctrl-C goes on, and --resume waits for
   const folder = await temporaryFolder()
   const [input, out] = [`${folder}/in.jsonl`, `${folder}/out.jsonl`]
   const keys = Array.from({ length: 12 }, (_, i) => `c-${String(i).padStart(2, '0')}`)
-  await writeFile(input, keys.map((key) => line(key, 4, 'first_ms=700')).join('\n'))
+  await writeFile(input, keys.map((key) => line(key, 4)).join('\n'))
+  // The batch does not end before its command.
+  await engine.admin.set({ hold: 1 }, 'c-11')
   const running = command(['batch', 'run', input, '-o', out], { env })
-  await until('a line runs', async () => (await engine.admin.stats()).running > 0)
+  await until('its last line runs', async () => (await engine.admin.job('c-11')).running > 0)
   running.signal('SIGINT')
   expect(await running.exited).toBe(130)
+  await engine.admin.release('c-11')
   expect(running.errors()).toMatch(/batch (batch_\S+) goes on; "drover batch run .* --resume" waits for it again/)
 
   expect(await done(['batch', 'run', input, '-o', out], { env })).toMatchObject({ code: 2, errors: expect.stringContaining('--resume') as string })

@@ -8,9 +8,9 @@ import { temporaryFolder } from './cli.ts'
 
 const setup = fileURLToPath(new URL('../../deploy/setup', import.meta.url))
 
-/** Stands in for npm: `ci` notes that it ran, fails with `NPM_FAILS`, takes its time, and installs tools that do as their variables say. */
+/** Stands in for npm: `ci` notes that it ran, fails with `NPM_FAILS`, takes its time or waits for the file `NPM_UNTIL`, and installs tools that do as their variables say. */
 const NPM = `
-const { appendFileSync, mkdirSync, rmSync, writeFileSync } = require('node:fs')
+const { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } = require('node:fs')
 appendFileSync('npm.log', process.argv.slice(2).join(' ') + '\\n')
 writeFileSync('npm.pid', String(process.pid))
 if (process.env.NPM_FAILS) {
@@ -31,6 +31,7 @@ writeFileSync('node_modules/.bin/vitest', \`
   if (process.env.REPORT) require('node:fs').writeFileSync(file, process.env.REPORT)
   \${code('VITEST')}\`)
 setTimeout(() => {}, Number(process.env.NPM_MS ?? 0))
+const waiting = setInterval(() => existsSync(process.env.NPM_UNTIL ?? '.') && clearInterval(waiting), 20)
 `
 
 /** Stands in for the command line: says what it was given, and how it ends. */

@@ -58,14 +58,17 @@ test('an installation that was interrupted is done again', async () => {
 })
 
 test('of two at once one installs and the other waits for it; a killed one locks nobody out', async () => {
-  const { run, npmCalls } = await setupProject()
-  const both = [run(['start'], { NPM_MS: '1500' }), run(['start'], { NPM_MS: '1500' })]
+  const { folder, run, npmCalls } = await setupProject()
+  const env = { NPM_UNTIL: join(folder, 'go') }
+  const both = [run(['start'], env), run(['start'], env)]
+  await until('one waits', () => both.some(({ output }) => /waiting/.test(output())))
+  await writeFile(env.NPM_UNTIL, '')
   expect(await Promise.all(both.map(({ exited }) => exited))).toEqual([5, 5])
   expect(await npmCalls()).toHaveLength(1)
   expect(both.map(({ output }) => output()).join()).toMatch(/another set-up \(process \d+\) is at work.*waiting/)
 
   const other = await setupProject()
-  const killed = other.run(['start'], { NPM_MS: '3000' })
+  const killed = other.run(['start'], { NPM_MS: '60000' })
   await until('npm runs', async () => (await other.npmCalls()).length === 1)
   killed.signal('SIGKILL')
   await killed.exited
