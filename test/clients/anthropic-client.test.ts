@@ -17,6 +17,8 @@ type EngineName = keyof typeof ENGINES
 const NAMES = Object.keys(ENGINES) as EngineName[]
 const FAULTS = NAMES.flatMap((name) => (['error_at', 'cut_at', 'eof_at', 'garbage_at'] as const).map((fault) => ({ name, fault, model: `${name}-${fault}` })))
 
+const client = ({ url }: { url: string }) => new Anthropic({ baseURL: url, apiKey: 'unused', maxRetries: 0 })
+
 const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) => {
   const start = async (name: EngineName, model: string) => [model, await engines({ ...ENGINES[name], models: [model] })] as const
   // An engine that failed leaves its model alone for a while, so each fault has an engine of its own.
@@ -31,7 +33,6 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
     if (!found) throw new Error(`no engine has ${model}`)
     return found
   }
-  const client = ({ url }: { url: string }) => new Anthropic({ baseURL: url, apiKey: 'unused', maxRetries: 0 })
   await until('the hasty one knows them all', async () => (await statusOf(hasty.url)).models.length === byModel.size)
   return { url: gateway.url, engine, anthropic: client(gateway), hasty: { url: hasty.url, anthropic: client(hasty) } }
 })
