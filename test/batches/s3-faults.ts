@@ -14,6 +14,8 @@ export type S3Fault =
   /** It does as it is told, and the answer is lost. */
   | { kind: 'answers nobody' }
   | { kind: 'is slow'; ms: number }
+  /** The first thing that is to be written waits; all else is done. */
+  | { kind: 'holds a write'; until: Promise<void> }
 
 export interface S3Faults {
   url: string
@@ -30,6 +32,7 @@ export const startS3Faults = async (port: number): Promise<S3Faults> => {
   let fault: S3Fault = { kind: 'none' }
   let seen: IncomingMessage['headers'] = {}
   let met = 0
+  const held = new Set<S3Fault>()
 
   const pass = (incoming: IncomingMessage, response: ServerResponse, its: S3Fault): void => {
     const onward = request({ host: '127.0.0.1', port, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
@@ -52,6 +55,13 @@ export const startS3Faults = async (port: number): Promise<S3Faults> => {
     const its = fault
     seen = incoming.headers
     response.on('error', () => undefined)
+    if (its.kind === 'holds a write') {
+      const holds = incoming.method === 'PUT' && !held.has(its)
+      if (!holds) return void pass(incoming, response, its)
+      held.add(its)
+      met += 1
+      return void its.until.then(() => pass(incoming, response, its))
+    }
     if (its.kind !== 'none') met += 1
     if (its.kind === 'hangs') return void incoming.resume()
     if (its.kind === 'refuses') {

@@ -58,6 +58,21 @@ test('a file that is uploaded at one gateway is run by another, and its answers 
   expectAnswers(results.output, 5)
 })
 
+test('gateways that start at once on an empty bucket have one store, however late one of them writes what it is called', async ({ drover, s3 }) => {
+  const faults = await faultsOf(s3.port)
+  const place = bucketPlace(s3, faults.url)
+  const go = Promise.withResolvers<void>()
+  faults.set({ kind: 'holds a write', until: go.promise })
+  const late = drover.gateway(place.env)
+  await until('it writes', () => faults.met > 0)
+  const first = clientOf((await drover.gateway(place.env)).url)
+  const { id } = await uploadText(first, chatLine('a'))
+  go.resolve()
+  const second = clientOf((await late).url)
+  expect(await (await second.files.content(id)).text()).toBe(chatLine('a'))
+  expect(await (await first.files.content((await uploadText(second, chatLine('b'))).id)).text()).toBe(chatLine('b'))
+})
+
 test('a large file is cut into objects and comes back as it was; what one leaves that breaks off is removed', async ({ drover, place, redis }) => {
   const gateway = await drover.gateway(place.env)
   const openai = clientOf(gateway.url)
@@ -109,10 +124,13 @@ test('a batch comes through whatever a store does: slow, busy, silent, forbiddin
   const faults = await faultsOf(s3.port)
   const place = bucketPlace(s3, faults.url)
   const gateway = await drover.gateway(place.env)
-  const engine = await scripted({ slots: 4, script: { first_ms: 100 } })
+  const engine = await scripted({ slots: 4, script: { first_ms: 20 } })
   await drover.worker('n', [{ url: engine.url, slots: 4 }], { gateway })
   const openai = clientOf(gateway.url)
   const ids = Array.from({ length: 200 }, (_, i) => `z${i}`)
+  /** Before each fault all slots are held by these, so that there is something left to write when it comes. */
+  const gate = (n: number) => [0, 1, 2, 3].map((i) => `z${25 * n + i}`)
+  for (const n of [1, 2, 3, 4, 5, 6, 7]) for (const key of gate(n)) await engine.admin.set({ hold: 1 }, key)
   const { id } = await submit(openai, ids.map((each) => chatLine(each, { script: `tokens=5 ${'x'.repeat(10_000)}` })).join(''))
   const kinds: S3Fault[] = [
     { kind: 'is slow', ms: 400 },
@@ -123,9 +141,10 @@ test('a batch comes through whatever a store does: slow, busy, silent, forbiddin
     { kind: 'answers nobody' },
     { kind: 'refuses', status: 500, code: 'InternalError' },
   ]
-  for (const fault of kinds) {
+  for (const [i, fault] of kinds.entries()) {
     const before = faults.met
     faults.set(fault)
+    for (const key of gate(i + 1)) await engine.admin.release(key)
     await until(`a request meets a store that ${fault.kind}`, () => faults.met > before)
     await sleep(500)
     faults.set({ kind: 'none' })

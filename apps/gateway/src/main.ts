@@ -57,7 +57,7 @@ runMain(async () => {
   await admission.look()
   const view = new RegistryView({ read: () => broker.registry.nodes(), onError })
   await view.refresh()
-  const store = await openStore(config, broker.files, log)
+  const store = await openStore(config, broker, log)
   const sweeping = store && sweepFiles({ files: broker.files, store, who: id, onError })
   const replies = new Set<Reply>()
   let draining = false

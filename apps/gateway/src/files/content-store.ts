@@ -48,6 +48,8 @@ export interface Names {
 
 export interface StoreOptions {
   names: Names
+  /** What the first of all gateways has said here that have asked about this within a minute. */
+  agree(about: string, mine: string): Promise<string>
   /** It cannot be used, and why. Told once. */
   onDown(reason: unknown): void
   /** It can be used again. */

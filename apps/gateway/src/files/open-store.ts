@@ -1,7 +1,11 @@
+import type { GatewayConnection } from '@drover/broker'
 import type { Log } from '@drover/service'
-import type { ContentStore, Names, StoreOptions } from './content-store.ts'
+import type { ContentStore, StoreOptions } from './content-store.ts'
 import { folderStore } from './folder-store.ts'
 import type { S3Location } from './s3-location.ts'
+
+/** Longest that gateways that start at once are apart, ms. */
+const AGREED_MS = 60_000
 
 export interface StoreConfig {
   filesDir: string
@@ -15,9 +19,10 @@ export interface StoreConfig {
  * The store of files that is configured. `undefined`: its folder cannot be used, and the gateway does what it can without. A bucket is there
  * because somebody wants it. @throws ExitError when it cannot be used
  */
-export const openStore = async ({ filesDir, filesS3, filesS3Endpoint: endpoint, filesS3Region: region, filesS3PathStyle }: StoreConfig, names: Names, log: Log): Promise<ContentStore | undefined> => {
+export const openStore = async ({ filesDir, filesS3, filesS3Endpoint: endpoint, filesS3Region: region, filesS3PathStyle }: StoreConfig, broker: Pick<GatewayConnection, 'files' | 'claims'>, log: Log): Promise<ContentStore | undefined> => {
   const options: StoreOptions = {
-    names,
+    names: broker.files,
+    agree: (about, mine) => broker.claims.claim({ name: about, fingerprint: 'store', id: mine, keepMs: AGREED_MS }),
     onDown: (err) => log.warn({ err }, 'the store of files cannot be used: uploads are refused, and batches wait'),
     onUp: () => log.info('the store of files can be used again'),
   }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FilePart } from '@drover/core'
 import { EXIT, ExitError } from '@drover/service'
@@ -31,11 +31,18 @@ const readId = async (objects: Objects): Promise<string | undefined> => {
   }
 }
 
-/** Gateways that start at once on an empty bucket agree on one id. */
-const idOf = async (objects: Objects): Promise<string> => {
+/**
+ * Gateways that start at once on an empty bucket agree on one id. Many stores know no conditions, some of them without a word, and there one
+ * that wrote late would replace what others go by already: those of one installation all write the same.
+ */
+const idOf = async (objects: Objects, { endpoint = '', bucket, prefix }: S3Settings, agree: StoreOptions['agree']): Promise<string> => {
+  const about = createHash('sha256').update(JSON.stringify(['store', endpoint, bucket, prefix])).digest('hex')
+  const own = randomBytes(12).toString('hex')
+  // Before the bucket is read: whoever finds nothing there was told the same as who writes first.
+  const agreed = await agree(about, own).catch(() => own)
   const known = await readId(objects)
   if (known !== undefined) return known
-  const mine = Buffer.from(randomBytes(12).toString('hex'))
+  const mine = Buffer.from(agreed)
   await objects.put(ID_OBJECT, mine, { onlyNew: true }).catch((error: unknown) => {
     const status = error instanceof S3Failure ? error.status : undefined
     if (status === 501) return objects.put(ID_OBJECT, mine)
@@ -66,9 +73,9 @@ const refusal = ({ bucket, prefix, endpoint }: S3Settings, failure: S3Failure): 
 }
 
 /** Objects of one bucket of a store that speaks S3. @throws ExitError when it cannot be used */
-export const s3Store = async (settings: S3Settings, { names, onDown, onUp }: StoreOptions): Promise<ContentStore> => {
+export const s3Store = async (settings: S3Settings, { names, agree, onDown, onUp }: StoreOptions): Promise<ContentStore> => {
   const objects = s3Objects(settings)
-  const id = await idOf(objects).catch((error: unknown) => {
+  const id = await idOf(objects, settings, agree).catch((error: unknown) => {
     throw refusal(settings, error as S3Failure)
   })
   await checkRights(objects).catch((error: unknown) => {
