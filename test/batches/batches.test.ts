@@ -107,7 +107,7 @@ describe.for(KINDS)('files in a %s', (kind) => {
   })
 
   test('a batch whose window ends keeps what was answered and tells which requests were not', async ({ drover, scripted, place }) => {
-    const gateway = await drover.gateway({ ...place.env, DROVER_BATCH_WINDOW: '4s' })
+    const gateway = await drover.gateway({ ...place.env, DROVER_BATCH_WINDOW: '10s' })
     const engine = await scripted({ slots: 4 })
     await drover.worker('n', [{ url: engine.url, slots: 4 }], { gateway })
     const openai = clientOf(gateway.url)
@@ -125,7 +125,8 @@ describe.for(KINDS)('files in a %s', (kind) => {
     const gateway = await drover.gateway(place.env)
     const engine = await scripted({ slots: 4 })
     await drover.worker('n', [{ url: engine.url, slots: 4 }], { gateway })
-    await engine.admin.set({ first_ms: 200, tokens: 5 })
+    await engine.admin.set({ first_ms: 50, tokens: 5 })
+    await engine.admin.set({ hold: 1 }, 'p59')
     const openai = clientOf(gateway.url)
     const ids = Array.from({ length: 60 }, (_, i) => `p${i}`)
     const { id, input_file_id: input } = await submit(openai, ids.map((each) => chatLine(each)).join(''))
@@ -136,6 +137,7 @@ describe.for(KINDS)('files in a %s', (kind) => {
     expect((await openai.batches.retrieve(id)).status).toBe('in_progress')
     expect(some.length).toBeLessThan(60)
     expectAnswers(some, 5)
+    await engine.admin.release('p59')
     const batch = await ended(() => openai, id)
     const results = await resultsOf(openai, batch)
     expectOnce(batch, results, ids)

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { spawnScriptedEngine } from '../engine/spawn.ts'
 import { Installation, until, type Gateway } from '../support/drover.ts'
@@ -43,7 +44,12 @@ const site = async (kind: PlaceKind, others = 1, env: Record<string, string> = {
     const all = await Promise.all(engines.map(async (engine) => Object.values((await engine.admin.stats()).jobs)))
     return { runs: all.flat().reduce((sum, { requests }) => sum + requests, 0) }
   }
-  return { redis, s3, first, second: rest[0]!, rest, answered, done }
+  /** Whose lease the batch is; null: nobody's. */
+  const holder = async () => {
+    const direct = new Redis(redis.connection)
+    return direct.hget(`${installation.prefix}:batch:${id}`, 'tok').finally(() => direct.disconnect())
+  }
+  return { redis, s3, first, second: rest[0]!, rest, answered, done, holder }
 }
 
 describe.for(KINDS)('files in a %s', (kind) => {
@@ -79,10 +85,13 @@ describe.for(KINDS)('files in a %s', (kind) => {
   })
 
   test('a gateway that is stopped hands its batch on at once', async () => {
-    const { first, second, answered, done } = await site(kind)
-    const before = await answered(second)
+    const { first, second, answered, done, holder } = await site(kind)
+    const [before, its] = [await answered(second), await holder()]
+    expect(its).not.toBe(null)
     await first.stop()
-    await until('the other goes on', async () => (await answered(second)) > before, 4_000)
+    // It has given its lease back: nobody waits until that is over.
+    expect(await holder()).not.toBe(its)
+    await until('the other goes on', async () => (await answered(second)) > before)
     const { runs } = await done(() => second)
     expect(runs).toBe(LINES)
   })
@@ -100,9 +109,11 @@ describe.for(KINDS)('files in a %s', (kind) => {
 })
 
 test('a store that is killed in mid-batch is waited for, and then nothing is asked of an engine twice', async () => {
-  const { s3, first, answered, done } = await site('bucket', 1)
+  const { s3, first, second, answered, done } = await site('bucket', 1)
   await s3?.kill()
-  await sleep(1_000) // what it had written still counts
+  // Whoever runs the batch has found that out when nothing of it is written any more; what was written before still counts.
+  await until('it is told', () => [first, second].some((gateway) => gateway.log().includes('the store of files cannot be used')))
+  await sleep(1_000)
   const before = await answered(first)
   // Longer than a lease: whoever runs the batch keeps it.
   await sleep(6_000)

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import OpenAI from 'openai'
 import { describe, expect, vi } from 'vitest'
+import type { ScriptedEngine } from '../engine/server.ts'
 import { until } from '../support/drover.ts'
 import { chatLine, clientOf, ended, expectAnswers, expectOnce, readLines, resultsOf, submit, uploadText } from './lines.ts'
 import { KINDS } from './places.ts'
@@ -13,6 +14,10 @@ vi.setConfig({ testTimeout: 120_000 })
 const ids = Array.from({ length: 60 }, (_, i) => `l${i}`)
 /** So long that no gateway reads more than a part of them at once. */
 const LONG = ids.map((id) => chatLine(id, { script: `tokens=5 ${'x'.repeat(20_000)}` })).join('')
+/** One for each slot of an engine, which hold up all that come behind them. */
+const GATE = ['l40', 'l41']
+const shut = (engine: ScriptedEngine) => Promise.all(GATE.map((key) => engine.admin.set({ hold: 1 }, key)))
+const open = (engine: ScriptedEngine) => Promise.all(GATE.map((key) => engine.admin.release(key)))
 const answered = async (openai: OpenAI, id: string) => (await openai.batches.retrieve(id)).request_counts?.completed ?? 0
 const sumOf = ({ request_counts: counts }: OpenAI.Batch) => {
   const { completed, failed, cancelled, expired } = counts as unknown as Record<string, number>
@@ -39,7 +44,8 @@ describe.for(KINDS)('in a %s', (kind) => {
 
   test('a batch whose input goes while it runs keeps what was answered, and all others are counted as failed', async ({ drover, scripted, place }) => {
     const gateway = await drover.gateway(place.env)
-    const engine = await scripted({ slots: 2, script: { first_ms: 200 } })
+    const engine = await scripted({ slots: 2, script: { first_ms: 20 } })
+    await shut(engine)
     await drover.worker('n', [{ url: engine.url, slots: 2 }], { gateway })
     const openai = clientOf(gateway.url)
     const { id: input } = await uploadText(openai, LONG)
@@ -47,6 +53,7 @@ describe.for(KINDS)('in a %s', (kind) => {
     const { id } = await openai.batches.create({ input_file_id: input, endpoint: '/v1/chat/completions', completion_window: '24h' })
     await until('some are answered', async () => (await answered(openai, id)) >= 2)
     await place.lose(name)
+    await open(engine)
     const batch = await ended(() => openai, id)
     const { output, errors } = await resultsOf(openai, batch)
     expect(batch).toMatchObject({ status: 'failed', errors: { data: [{ code: 'content_lost' }] }, error_file_id: null })
@@ -54,18 +61,20 @@ describe.for(KINDS)('in a %s', (kind) => {
     expect(output.length).toBeGreaterThanOrEqual(2)
     expect(output.length).toBeLessThan(60)
     expectAnswers(output, 5)
-    expect((await engine.admin.stats()).running).toBe(0)
+    await until('no engine works on', async () => (await engine.admin.stats()).running === 0)
   })
 
   test('a batch whose list of requests is gone when another gateway takes over ends with what was answered', async ({ drover, scripted, place }) => {
     const first = await drover.gateway(place.env)
-    const engine = await scripted({ slots: 2, script: { first_ms: 300 } })
+    const engine = await scripted({ slots: 2, script: { first_ms: 20 } })
+    await shut(engine)
     await drover.worker('n', [{ url: engine.url, slots: 2 }], { gateway: first })
     const second = await drover.gateway(place.env)
     const { id } = await submit(clientOf(first.url), ids.map((each) => chatLine(each)).join(''))
     await until('some are answered', async () => (await answered(clientOf(first.url), id)) >= 2)
     await place.lose((await place.contents()).find((name) => name.endsWith('.index')) ?? 'none')
     await first.stop()
+    await open(engine)
     const openai = clientOf(second.url)
     const batch = await ended(() => openai, id)
     const { output } = await resultsOf(openai, batch)
@@ -94,13 +103,15 @@ describe.for(KINDS)('in a %s', (kind) => {
 
 test('a folder that is not mounted just now is waited for', async ({ drover, scripted, place }) => {
   const gateway = await drover.gateway(place.env)
-  const engine = await scripted({ slots: 2, script: { first_ms: 100 } })
+  const engine = await scripted({ slots: 2, script: { first_ms: 20 } })
+  await shut(engine)
   await drover.worker('n', [{ url: engine.url, slots: 2 }], { gateway })
   const openai = clientOf(gateway.url)
   const { id, input_file_id: input } = await submit(openai, LONG)
   await until('some are answered', async () => (await answered(openai, id)) >= 2)
   const folder = place.env['DROVER_FILES_DIR'] ?? ''
   await rename(folder, `${folder}-away`)
+  await open(engine)
   await until('it is told', () => gateway.log().includes('the store of files cannot be used'))
   await expect(openai.files.content(input)).rejects.toThrow(/503 server busy/)
   await expect(uploadText(openai, 'x')).rejects.toThrow(/503 server busy/)
@@ -117,7 +128,8 @@ test('a folder that is not mounted just now is waited for', async ({ drover, scr
 
 test('a batch whose store nobody has any more is ended a day after its window, by whichever gateway there is', async ({ drover, scripted, place, redis }) => {
   const first = await drover.gateway(place.env)
-  const engine = await scripted({ slots: 2, script: { first_ms: 100 } })
+  const engine = await scripted({ slots: 2, script: { first_ms: 20 } })
+  await shut(engine)
   await drover.worker('n', [{ url: engine.url, slots: 2 }], { gateway: first })
   const { id } = await submit(clientOf(first.url), ids.map((each) => chatLine(each)).join(''))
   await until('some are answered', async () => (await answered(clientOf(first.url), id)) >= 2)
