@@ -1,8 +1,9 @@
+import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { bodyOf, DIALECTS, type DialectName } from '../campaign/formats.ts'
 import type { ScriptedEngineOptions } from '../engine/options.ts'
 import { spawnScriptedEngine, type ScriptedEngineProcess } from '../engine/spawn.ts'
-import { expectedText } from '../engine/tokens.ts'
+import { expectedText, token } from '../engine/tokens.ts'
 import { Installation, statusOf, until, type Part } from '../support/drover.ts'
 import { startRedis, type RedisServer } from '../support/redis-server.ts'
 import { reading, type Read } from './reading.ts'
@@ -32,7 +33,17 @@ const site = async (kind: 'ollama' | 'llama-server', model: Partial<Exclude<NonN
     engines.push(engine)
     return { engine, worker: await installation.worker(name, [{ url: engine.url, slots: 16, kind }], { gateway }) }
   }
-  return { gateway, node }
+  /** Whether Redis has this text of a job's log. */
+  const saved = async (text: string): Promise<boolean> => {
+    const direct = new Redis(redis.connection)
+    try {
+      const logs = await Promise.all((await direct.keys(`${installation.prefix}:job:*:log`)).map((key) => direct.xrange(key, '-', '+')))
+      return JSON.stringify(logs).includes(text)
+    } finally {
+      direct.disconnect()
+    }
+  }
+  return { gateway, node, saved }
 }
 
 const TOKENS = 60
@@ -112,10 +123,10 @@ for (const [kind, continues] of WAYS)
 
 /** Two nodes from the start, and what the first does is told by `script`. */
 const pair = async (script: Parameters<ScriptedEngineProcess['admin']['set']>[0], model: Parameters<typeof site>[1] = {}) => {
-  const { gateway, node } = await site('ollama', model)
+  const { gateway, node, saved } = await site('ollama', model)
   const first = await node('first')
   await first.engine.admin.set(script)
-  return { gateway, first, node }
+  return { gateway, first, node, saved }
 }
 
 const told = (read: Read) => ({ status: read.status, error: read.error, ended: read.ended, text: read.text })
@@ -166,14 +177,12 @@ test('whatever an engine does in mid-answer, it goes on from another one, and th
 })
 
 test('an answer that is one body goes on from its last check-point, in silence', async () => {
-  const { gateway, first, node } = await pair({ stall_at: STALL })
+  const { gateway, first, node, saved } = await pair({ stall_at: STALL })
   const asked = fetch(`${gateway.url}/v1/chat/completions`, {
     method: 'POST',
     body: bodyOf('openai.chat', { model: 'scripted', prompt: `job=body tokens=${TOKENS} rate=200`, stream: false, sampling: 'free', limit: TOKENS - 4 }),
   })
-  await until('its engine has gone quiet', async () => (await first.engine.admin.job('body')).running === 1)
-  // One check-point a second.
-  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  await until('what its engine has said is saved', () => saved(token('body', STALL - 1)))
   const second = await node('second')
   first.worker.signal('SIGKILL')
   const answer = await asked

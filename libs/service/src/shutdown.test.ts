@@ -65,10 +65,14 @@ test('a step that is late or fails does not keep the next from running, and the 
 })
 
 test('a second signal exits at once, but one that follows within a moment is the same wish', async () => {
-  const { child, said } = await start(`[{ name: 'endless', limitMs: 60000, run: never }]`)
+  // Its own, as soon as the first has been heard: from here it might come too late.
+  const { child, said } = await start(`[{ name: 'endless', limitMs: 60000, run: () => {
+    process.once('SIGINT', () => setImmediate(say, 'heard once more'))
+    process.kill(process.pid, 'SIGINT')
+    return never()
+  } }]`)
   child.kill('SIGINT')
-  await said('shutting down SIGINT')
-  child.kill('SIGINT')
+  await said('heard once more')
   await sleep(800)
   expect(child.exitCode).toBeNull()
   child.kill('SIGINT')
