@@ -116,7 +116,12 @@ export const openStage = async ({ machines: wanted, needed, exact = false, env =
       await machine.work(await prepare?.(machine, file))
     }
     const { url } = gateway
-    await until('every machine lends', async () => (await statusOf(url)).distributed_inference.lenders.length === all.length)
+    const holders = wanted.filter(({ holds, prepare }) => holds || prepare).map(({ name }) => name)
+    await until('every machine lends, and those with the file would coordinate', async () => {
+      const { nodes, distributed_inference: told } = await statusOf(url)
+      const ready = nodes.filter(({ engines }) => engines.some(({ layout, models }) => layout === 'cluster' && models.length > 0)).map(({ id }) => id)
+      return told.lenders.length === all.length && holders.every((name) => ready.includes(name))
+    })
     const stage: Stage = {
       machines, gateway, file, memory, wish,
       clusters: () => clustersOf(url),
