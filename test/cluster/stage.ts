@@ -42,6 +42,7 @@ export interface StageOptions {
   exact?: boolean
   /** Of every worker. */
   env?: Environment
+  gatewayEnv?: Environment
 }
 
 /** What `GET /api/clusters` tells of one. */
@@ -91,7 +92,7 @@ export const textsOf = async (url: string, model: string, prompts: readonly stri
 }
 
 /** A gateway and machines that have one model among them, which is too large for each. All their workers run when it is open. */
-export const openStage = async ({ machines: wanted, needed, exact = false, env = {} }: StageOptions): Promise<Stage> => {
+export const openStage = async ({ machines: wanted, needed, exact = false, env = {}, gatewayEnv = {} }: StageOptions): Promise<Stage> => {
   const source = await mkdtemp(join(tmpdir(), 'drover-large-'))
   const removeSource = () => rm(source, { recursive: true, force: true })
   let machines: Machines | undefined
@@ -110,7 +111,7 @@ export const openStage = async ({ machines: wanted, needed, exact = false, env =
     machines = await openMachines(wanted.map((each) => ({ name: each.name, memory: memory.own, env: { ...common, ...each.env } })))
     const { drover, all } = machines
     await Promise.all(wanted.map(({ name, holds }) => holds && copyFile(path, join(machines!.named(name).folder, 'large.gguf'))))
-    const gateway = await drover.gateway()
+    const gateway = await drover.gateway(gatewayEnv)
     for (const { name, prepare } of wanted) {
       const machine = machines.named(name)
       await machine.work(await prepare?.(machine, file))
@@ -119,8 +120,8 @@ export const openStage = async ({ machines: wanted, needed, exact = false, env =
     const holders = wanted.filter(({ holds, prepare }) => holds || prepare).map(({ name }) => name)
     await until('every machine lends, and those with the file would coordinate', async () => {
       const { nodes, distributed_inference: told } = await statusOf(url)
-      const ready = nodes.filter(({ engines }) => engines.some(({ layout, models }) => layout === 'cluster' && models.length > 0)).map(({ id }) => id)
-      return told.lenders.length === all.length && holders.every((name) => ready.includes(name))
+      const ready = new Set(nodes.filter(({ engines }) => engines.some(({ layout, models }) => layout === 'cluster' && models.length > 0)).map(({ id }) => id))
+      return told.lenders.length === all.length && holders.every((name) => ready.has(name))
     })
     const stage: Stage = {
       machines, gateway, file, memory, wish,
@@ -156,10 +157,3 @@ export const ending = ({ status, ended, error, text }: Read) => ({ status, ended
 
 /** Of a text that came whole. */
 export const whole = (text: string) => ({ status: 200, ended: true, error: undefined, text })
-
-/** Where each machine is reached by others, and the machine of such an address. */
-export const machineAt = ({ all }: Machines, address: string): Machine => {
-  const found = all.find(({ host }) => host.address === address.split(':')[0])
-  if (!found) throw new Error(`no machine has the address ${address}`)
-  return found
-}

@@ -21,6 +21,8 @@ export interface Reading {
   head: Promise<Read['headers']>
   /** Resolves when so many characters have been read. */
   chars(count: number): Promise<void>
+  /** Characters that have been read. */
+  soFar(): number
   told: Promise<Read>
 }
 
@@ -59,6 +61,7 @@ export const reading = (url: string, dialect: DialectName, body: string, headers
   return {
     head: head.promise,
     chars: (length) => new Promise((resolve) => (read.text.length >= length ? resolve() : void waiting.push({ length, resolve }))),
+    soFar: () => read.text.length,
     told,
   }
 }
