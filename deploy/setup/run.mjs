@@ -1,5 +1,5 @@
 /**
- * `npm start`, `npm test`, `npm run drover`, `npm run bench` and `npm run faults`: brings what is missing into the project (.drover and node_modules, nothing else),
+ * `npm start`, `npm test`, `npm run drover`, `npm run bench`, `npm run bench:cluster` and `npm run faults`: brings what is missing into the project (.drover and node_modules, nothing else),
  * then runs the thing itself. Plain JavaScript for any Node from 20 on, with nothing installed.
  */
 import { mkdirSync } from 'node:fs'
@@ -73,10 +73,17 @@ const drover = async (node, words) => {
 }
 
 /** Runs a program of ours that starts a Redis by itself. */
-const withRedis = async (node, what, main) => {
+const withRedis = async (node, what, main, more = {}) => {
   const redis = await redisServer(exclusively)
   if (!redis.path) throw new SetupError(`${what} needs Redis, which could not be had: ${redis.reason}`)
-  return run(node, [...FLAGS, resolve(main), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path }) })
+  return run(node, [...FLAGS, resolve(main), ...args], { cwd: from, env: environment(node, { DROVER_REDIS_SERVER: redis.path, ...more }) })
+}
+
+/** The same, and it starts a llama.cpp. */
+const withLlama = async (node, what, main) => {
+  const llama = await llamaServer(exclusively)
+  if (!llama.path) throw new SetupError(`${what} needs llama.cpp, which could not be had: ${llama.reason}`)
+  return withRedis(node, what, main, { DROVER_LLAMA_SERVER: llama.path, DROVER_RPC_SERVER: llama.rpc })
 }
 
 const tasks = {
@@ -94,6 +101,7 @@ const tasks = {
     return testRun({ node, env, args, strict: process.env.CI === 'true', missing })
   },
   bench: (node) => withRedis(node, 'the benchmark', 'test/bench/main.ts'),
+  'bench:cluster': (node) => withLlama(node, 'the benchmark', 'test/bench/cluster/main.ts'),
   faults: (node) => withRedis(node, 'the fault campaign', 'test/campaign/main.ts'),
 }
 
@@ -103,7 +111,7 @@ const main = async () => {
   forwardSignals()
   mkdirSync('.drover', { recursive: true })
   await ensure(nodeAtHand, installNode)
-  const { atHand, install } = dependencies({ all: ['test', 'bench', 'faults'].includes(task) })
+  const { atHand, install } = dependencies({ all: ['test', 'bench', 'bench:cluster', 'faults'].includes(task) })
   await ensure(atHand, install)
   return run(nodeAtHand())
 }

@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import type { DialectName } from '../campaign/formats.ts'
+import { resumed as resumedBy } from '../resume/deaths.ts'
 import type { Read } from '../resume/reading.ts'
 import { statusOf, until, type Gateway } from '../support/drover.ts'
 import type { Machine } from './machines.ts'
@@ -16,8 +17,6 @@ export type Death = (typeof DEATHS)[number]
 /** These need a network for each machine. */
 export const needsCables = (death: Death): boolean => death.endsWith('-cut')
 
-/** Long enough that there is time to die in the middle. */
-export const TOKENS = 400
 /** How long a request may take where the model has no room any more, ms. */
 const HASTY_MS = 12_000
 /** Longest that a request may take else, ms: nothing waits for ever. */
@@ -33,6 +32,8 @@ export interface Story {
   undisturbed: string
   /** Characters that had been read when it died. */
   readBefore: number
+  /** How often the gateway counts that it went on from another attempt. */
+  resumed: number
   /** From the death to the end of the answer, ms. */
   tookMs: number
   /** What is there afterwards and should not be. */
@@ -44,22 +45,25 @@ export class ClusterSite {
   readonly stage: Stage
   #hasty: Gateway
   #ledgers: Redis
+  #tokens: number
   #texts: string[]
 
-  private constructor(stage: Stage, hasty: Gateway, texts: string[]) {
+  private constructor(stage: Stage, hasty: Gateway, tokens: number, texts: string[]) {
     this.stage = stage
     this.#hasty = hasty
+    this.#tokens = tokens
     this.#texts = texts
     this.#ledgers = new Redis({ ...stage.machines.redis.connection, retryStrategy: () => 100 })
     this.#ledgers.on('error', () => undefined)
   }
 
-  static async open(): Promise<ClusterSite> {
+  /** `tokens`: how long its answers are, so that there is time to die in the middle. */
+  static async open(tokens: number): Promise<ClusterSite> {
     const stage = await openStage({ machines: [{ name: 'a', holds: true }, { name: 'b', holds: true }, { name: 'c' }, { name: 'd' }], needed: 3, exact: true, gatewayEnv: { DROVER_TIMEOUT: `${PATIENT_MS}ms` } })
     try {
       const hasty = await stage.machines.drover.gateway({ DROVER_TIMEOUT: `${HASTY_MS}ms` })
-      const texts = await stage.undisturbed(PROMPTS, TOKENS)
-      return new ClusterSite(stage, hasty, texts)
+      const texts = await stage.undisturbed(PROMPTS, tokens)
+      return new ClusterSite(stage, hasty, tokens, texts)
     } catch (error) {
       await stage.close()
       throw error
@@ -82,7 +86,8 @@ export class ClusterSite {
     const undisturbed = this.#texts[place % PROMPTS.length]!
     const url = death === 'no-room' ? this.#hasty.url : this.stage.gateway.url
     await this.#warm()
-    const asked = this.stage.ask(dialect, prompt, TOKENS, url)
+    const before = await resumed(url)
+    const asked = this.stage.ask(dialect, prompt, this.#tokens, url)
     let readBefore = 40 + ((place * 137) % Math.floor(undisturbed.length / 3))
     await asked.chars(readBefore)
     const cluster = await this.stage.ready()
@@ -91,9 +96,10 @@ export class ClusterSite {
     readBefore = asked.soFar()
     const read = await asked.told
     const tookMs = performance.now() - died
+    const again = (await resumed(url)) - before
     await heal()
     const left = await this.#settled()
-    return { death, dialect, read, undisturbed, readBefore, tookMs, left }
+    return { death, dialect, read, undisturbed, readBefore, resumed: again, tookMs, left }
   }
 
   /** There is a cluster that answers, so that what is measured is the loss of one. */
@@ -185,6 +191,8 @@ export class ClusterSite {
   }
 }
 
+const resumed = async (url: string): Promise<number> => (await resumedBy(url, 'continue')) + (await resumedBy(url, 'replay'))
+
 const processOn = ({ host, name }: Machine, program: LlamaProcess['program']): LlamaProcess => {
   const found = llamaOn(host).find((each) => each.program === program)
   if (!found) throw new Error(`no ${program} runs on ${name}`)
@@ -223,7 +231,7 @@ const difference = (text: string, wanted: string): string => {
 }
 
 /** What is wrong with a story; '' for nothing. */
-export const fault = ({ death, read, undisturbed, readBefore, tookMs, left }: Story): string => {
+export const fault = ({ death, read, undisturbed, readBefore, resumed: again, tookMs, left }: Story): string => {
   const wrong = [...left]
   const { text, ended, error } = read
   if (readBefore === 0 || readBefore > 0.9 * undisturbed.length) wrong.push(`it died after ${readBefore} of ${undisturbed.length} characters`)
@@ -234,6 +242,8 @@ export const fault = ({ death, read, undisturbed, readBefore, tookMs, left }: St
     return wrong.join('; ')
   }
   if (error !== undefined || !ended) wrong.push(`ended with ${error ?? 'nothing'}`)
+  // What was lent goes on without the worker that has lent it, until its silence is noticed.
+  if (again === 0 && death !== 'lender-worker-frozen') wrong.push('it went on as if nothing had died')
   if (text !== undisturbed) wrong.push(difference(text, undisturbed))
   if (tookMs > PATIENT_MS) wrong.push(`an end after ${Math.round(tookMs)} ms`)
   return wrong.join('; ')

@@ -17,6 +17,8 @@ if (values.help) {
   process.exit(0)
 }
 
+const TOKENS = 400
+
 const named = values.death?.split(',').map((name): Death => {
   const known = DEATHS.find((each) => each === name)
   if (known) return known
@@ -24,7 +26,7 @@ const named = values.death?.split(',').map((name): Death => {
   return process.exit(2)
 })
 
-const site = await ClusterSite.open()
+const site = await ClusterSite.open(TOKENS)
 const deaths = (named ?? DEATHS).filter((death) => site.apart || !needsCables(death))
 const count = values.short ? deaths.length : Number(values.kills)
 const stories: Story[] = []
@@ -34,10 +36,10 @@ try {
     const since = Date.now()
     const story = await site.tell(deaths[i % deaths.length]!, Math.floor(i / deaths.length) + i)
     stories.push(story)
-    const { death, dialect, read, readBefore, undisturbed, tookMs } = story
+    const { death, dialect, read, readBefore, undisturbed, resumed, tookMs } = story
     const what = fault(story)
     const how = death === 'no-room' ? `"${read.error ?? ''}" after ${(tookMs / 1000).toFixed(1)} s` : `silence ${(read.gapMs / 1000).toFixed(2)} s`
-    console.log(`${String(i + 1).padStart(3)} ${death.padEnd(26)} ${dialect.padEnd(18)} at ${String(readBefore).padStart(4)} of ${undisturbed.length} characters, ${how} ${what === '' ? '' : `WRONG: ${what}`}`)
+    console.log(`${String(i + 1).padStart(3)} ${death.padEnd(26)} ${dialect.padEnd(18)} at ${String(readBefore).padStart(4)} of ${undisturbed.length} characters, ${how}, went on ${resumed} times ${what === '' ? '' : `WRONG: ${what}`}`)
     if (what === '') continue
     wrong += 1
     if (values.log) console.log(site.logged(since).map((line) => `      ${line}`).join('\n'))

@@ -24,8 +24,8 @@ export interface Machine {
   /** Where a llama-server that it coordinates with says what it does. */
   readonly engineLog: string
   worker(): Part
-  /** Starts its worker, once more where there was one. `engines`: URLs of engines that it is told of, the same as last time when absent. */
-  work(engines?: readonly string[]): Promise<void>
+  /** Starts its worker, once more where there was one, with the URLs of its engines and whatever else it is told; what is absent is as last time. */
+  work(engines?: readonly string[], env?: Environment): Promise<void>
   /** All that its workers have logged, one JSON object each. */
   logged(): Record<string, unknown>[]
 }
@@ -48,7 +48,7 @@ const machineOf = ({ name, memory, env = {} }: MachineWish, host: Host, folder: 
   // Threads of llama.cpp wait for each other by spinning, which on busy cores takes a hundred times as long.
   const llama = { LLAMA_ARG_THREADS: '1', LLAMA_ARG_LOG_FILE: engineLog }
   const logs: string[] = []
-  let told: readonly string[] = []
+  let told: { engines: readonly string[]; more: Environment } = { engines: [], more: {} }
   let part: Part | undefined
   const worker = () => {
     if (!part) throw new Error(`no worker has been started on ${name}`)
@@ -56,10 +56,10 @@ const machineOf = ({ name, memory, env = {} }: MachineWish, host: Host, folder: 
   }
   return {
     name, host, folder, engineLog, worker,
-    async work(engines = told) {
+    async work(engines = told.engines, more = told.more) {
       if (part) logs.push(part.log())
-      told = engines
-      part = await drover.worker(name, [...engines], { env: { ...own, ...lent, ...llama, ...env }, within: host.within })
+      told = { engines, more }
+      part = await drover.worker(name, [...engines], { env: { ...own, ...lent, ...llama, ...env, ...more }, within: host.within })
     },
     logged: () => [...logs, worker().log()].join('\n').split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as Record<string, unknown>] : [])),
   }

@@ -18,7 +18,7 @@ export const skipsWithoutCluster = (): boolean => skipsWithoutLlamaServer() || s
 
 /** The model that no machine has memory for; its file is `large.gguf`. */
 export const LARGE = 'large:latest'
-const SIZES = { layers: 12, embd: 512, heads: 4, ffn: 1_536, vocab: 4_000, context: 2_048, seed: 4, type: 'f32' } as const
+export const SIZES = { layers: 12, embd: 512, heads: 4, ffn: 1_536, vocab: 4_000, context: 2_048, seed: 4, type: 'f32' } as const
 export const CONTEXT = 768
 export const SLOTS = 2
 
@@ -136,8 +136,8 @@ export const openStage = async ({ machines: wanted, needed, exact = false, env =
       },
       ask: (dialect, prompt, tokens, at = url) => reading(at, dialect, bodyFor(LARGE, dialect, prompt, tokens)),
       async undisturbed(prompts, tokens) {
-        await using server = await startLlamaServer({ model: path, alias: 'large', slots: SLOTS, ctx: CONTEXT, extraArgs: [...flagsOf(exact), '--no-cache-prompt'] })
-        return await textsOf(server.url, 'large', prompts, tokens)
+        const server = await startLlamaServer({ model: path, alias: 'large', slots: SLOTS, ctx: CONTEXT, extraArgs: [...flagsOf(exact), '--no-cache-prompt'] })
+        return textsOf(server.url, 'large', prompts, tokens).finally(() => server.stop())
       },
       async close() {
         await machines?.close()

@@ -181,7 +181,7 @@ const metric = async (server: LlamaServer, name: string): Promise<number> => {
 }
 
 /** How often an answer went on so, as the gateway counts. */
-const resumed = async (url: string, rung: string): Promise<number> => {
+export const resumed = async (url: string, rung: string): Promise<number> => {
   const text = await (await fetch(`${url}/metrics`)).text()
   return [...text.matchAll(new RegExp(`resumed_total\\{[^}]*rung="${rung}"[^}]*\\} (\\d+)`, 'g'))].reduce((sum, [, count]) => sum + Number(count), 0)
 }
