@@ -120,6 +120,9 @@ test('while its store is away a gateway refuses files and does all else; of that
   expect(gateway.log()).not.toContain(place.env['AWS_SECRET_ACCESS_KEY'])
 })
 
+/** Before each fault all slots are held by these, so that there is something left to write when it comes. */
+const gate = (n: number) => [0, 1, 2, 3].map((i) => `z${25 * n + i}`)
+
 test('a batch comes through whatever a store does: slow, busy, silent, forbidding, breaking off, deaf', async ({ drover, scripted, s3, redis }) => {
   const faults = await faultsOf(s3.port)
   const place = bucketPlace(s3, faults.url)
@@ -128,8 +131,6 @@ test('a batch comes through whatever a store does: slow, busy, silent, forbiddin
   await drover.worker('n', [{ url: engine.url, slots: 4 }], { gateway })
   const openai = clientOf(gateway.url)
   const ids = Array.from({ length: 200 }, (_, i) => `z${i}`)
-  /** Before each fault all slots are held by these, so that there is something left to write when it comes. */
-  const gate = (n: number) => [0, 1, 2, 3].map((i) => `z${25 * n + i}`)
   for (const n of [1, 2, 3, 4, 5, 6, 7]) for (const key of gate(n)) await engine.admin.set({ hold: 1 }, key)
   const { id } = await submit(openai, ids.map((each) => chatLine(each, { script: `tokens=5 ${'x'.repeat(10_000)}` })).join(''))
   const kinds: S3Fault[] = [
