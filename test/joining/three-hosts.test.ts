@@ -50,8 +50,8 @@ test.skipIf(why !== undefined)('three hosts: joined by the printed line and by d
   expect(await openToOthers(byLine.pid)).toEqual([])
   expect(await openToOthers(found.pid)).toEqual([])
 
-  const elsewhere = ask(url, 'ollama.chat', { key: 'pair', model: 'pair', stream: false, script: { tokens: 60, rate: 20 } })
-  const stream = ask(url, 'ollama.chat', { key: 'cut', model: 'only-b', script: { tokens: 400, rate: 100 } })
+  const elsewhere = ask(url, 'ollama.chat', { key: 'pair', model: 'pair', stream: false, script: { tokens: 48, rate: 8 } })
+  const stream = ask(url, 'ollama.chat', { key: 'cut', model: 'only-b', script: { tokens: 400, rate: 40 } })
   await stream.tokens(5)
   await until('b runs both', async () => (await statusOf(url)).nodes.find(({ id }) => id === 'b')?.engines.flatMap(({ models }) => models).every(({ busy }) => busy === 1) ?? false)
   b.cut()
