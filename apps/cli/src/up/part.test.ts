@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { childEnvironment } from '@drover/service'
 import { expect, onTestFinished, test } from 'vitest'
@@ -101,8 +102,11 @@ test.each(['SIGINT', 'SIGTERM', 'SIGKILL'] as const)('after %s to the one that s
   await expect.poll(() => output.match(/begun/g), waitFor).toHaveLength(2)
   const pids = numbersIn(output.split('\n'), 'pid')
   expect(pids.filter(alive)).toHaveLength(2)
+  const closed = once(up, 'close')
   up.kill(signal)
   await expect.poll(() => [...pids, up.pid ?? 0].filter(alive), waitFor).toEqual([])
+  // What they said last may be read after they have gone.
+  await closed
   // In order, where there was time for order.
   if (signal !== 'SIGKILL') expect(output.match(/\w+: ended in order/g)).toEqual(['one: ended in order', 'two: ended in order'])
 }, 60_000)
