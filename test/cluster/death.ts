@@ -10,15 +10,20 @@ import { openStage, type ShownCluster, type Stage } from './stage.ts'
 /** What dies in the middle of an answer. */
 export const DEATHS = [
   'rpc-server-killed', 'rpc-server-frozen', 'lender-worker-killed', 'lender-worker-frozen', 'lender-dies', 'lender-cut', 'llama-server-killed', 'llama-server-frozen', 'coordinator-worker-killed', 'coordinator-dies', 'coordinator-cut',
-  'no-room',
+  'no-room', 'no-room-for-long',
 ] as const
 export type Death = (typeof DEATHS)[number]
+
+/** What is left cannot hold the model. */
+export const leavesNoRoom = (death: Death): boolean => death.startsWith('no-room')
 
 /** These need a network for each machine. */
 export const needsCables = (death: Death): boolean => death.endsWith('-cut')
 
 /** How long a request may take where the model has no room any more, ms. */
 const HASTY_MS = 12_000
+/** And how long one with time waits for room, until it is told what is missing: 4 s for silence to be noticed, 30 s of hope, and as much again as all that may take, ms. */
+const HOPE_MS = 45_000
 /** Longest that a request may take else, ms: nothing waits for ever. */
 const PATIENT_MS = 120_000
 const PROMPTS = ['Tell of number 1.', 'Tell of number 2.', 'Tell of number 3.']
@@ -131,7 +136,8 @@ export class ClusterSite {
       case 'coordinator-dies': return dead(first)
       case 'lender-cut': return cut(lender)
       case 'coordinator-cut': return cut(first)
-      case 'no-room': {
+      case 'no-room':
+      case 'no-room-for-long': {
         const others = this.stage.machines.all.filter((each) => each !== first && each !== lender)
         const heals = await Promise.all([lender, others[place % others.length]!].map(dead))
         return async () => {
@@ -235,10 +241,11 @@ export const fault = ({ death, read, undisturbed, readBefore, resumed: again, to
   const wrong = [...left]
   const { text, ended, error } = read
   if (readBefore === 0 || readBefore > 0.9 * undisturbed.length) wrong.push(`it died after ${readBefore} of ${undisturbed.length} characters`)
-  if (death === 'no-room') {
+  if (leavesNoRoom(death)) {
     if (ended || error === undefined) wrong.push('no honest error')
+    if (death === 'no-room-for-long' && !/needs [\d.]+ GB .*; .* GB free/.test(error ?? '')) wrong.push(`not what is missing, but ${error}`)
     if (!undisturbed.startsWith(text)) wrong.push(difference(text, undisturbed))
-    if (tookMs > HASTY_MS + 2_000) wrong.push(`an error after ${Math.round(tookMs)} ms`)
+    if (tookMs > (death === 'no-room' ? HASTY_MS + 2_000 : HOPE_MS)) wrong.push(`an error after ${Math.round(tookMs)} ms`)
     return wrong.join('; ')
   }
   if (error !== undefined || !ended) wrong.push(`ended with ${error ?? 'nothing'}`)

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { ClusterSite, DEATHS, fault, needsCables, type Death, type Story } from './death.ts'
+import { ClusterSite, DEATHS, fault, leavesNoRoom, needsCables, type Death, type Story } from './death.ts'
 
 const USAGE = `node test/cluster/deaths.ts [--kills N] [--death NAMES] [--short] [--log]
 
@@ -38,7 +38,7 @@ try {
     stories.push(story)
     const { death, dialect, read, readBefore, undisturbed, resumed, tookMs } = story
     const what = fault(story)
-    const how = death === 'no-room' ? `"${read.error ?? ''}" after ${(tookMs / 1000).toFixed(1)} s` : `silence ${(read.gapMs / 1000).toFixed(2)} s`
+    const how = leavesNoRoom(death) ? `"${read.error ?? ''}" after ${(tookMs / 1000).toFixed(1)} s` : `silence ${(read.gapMs / 1000).toFixed(2)} s`
     console.log(`${String(i + 1).padStart(3)} ${death.padEnd(26)} ${dialect.padEnd(18)} at ${String(readBefore).padStart(4)} of ${undisturbed.length} characters, ${how}, went on ${resumed} times ${what === '' ? '' : `WRONG: ${what}`}`)
     if (what === '') continue
     wrong += 1
@@ -53,7 +53,7 @@ const silences = (death: Death): string => {
   return `${death.padEnd(26)} ${String(gaps.length).padStart(3)} times, median ${middle?.toFixed(2)} s, longest ${gaps.at(-1)?.toFixed(2)} s`
 }
 console.log('\nsilences')
-for (const death of deaths) if (death !== 'no-room' && stories.some((story) => story.death === death)) console.log(silences(death))
+for (const death of deaths) if (!leavesNoRoom(death) && stories.some((story) => story.death === death)) console.log(silences(death))
 console.log(`${stories.length} deaths, ${wrong} wrong`)
 // Not by itself: Node 24 sometimes spins for ever in its own cleanup, over a socket whose peer was killed.
 process.exit(wrong > 0 ? 1 : 0)

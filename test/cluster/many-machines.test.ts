@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { placementReader } from '../../libs/engines/src/cluster/placement.ts'
+import { engineOn } from '../joining/hosts.ts'
 import { reading } from '../resume/reading.ts'
 import { copySmall } from '../supervised/site.ts'
 import { statusOf, until } from '../support/drover.ts'
-import { startProgram } from '../support/program.ts'
 import { llamaOn, besides, peersOf, valueOf, type LlamaProcess } from './processes.ts'
 import { bodyFor, CONTEXT, ending, LARGE, openStage, skipsWithoutCluster, SLOTS, whole, type ShownCluster, type Stage } from './stage.ts'
 
@@ -83,9 +84,10 @@ test.skipIf(skipped)('a model that none of three machines has memory for runs on
   expect(members.map(({ from }) => from)).toEqual([0, ...members.slice(0, -1).map(({ to }) => to)])
   expect(members.at(-1)).toMatchObject({ to: stage.file.facts.shape.layers.length, output: true })
   await expectTruth(stage, cluster)
-  const { distributed_inference: told } = await statusOf(stage.gateway.url)
-  for (const { node, total } of members.filter(({ node: each }) => each !== 'a'))
-    expect(told.lenders.find((lender) => lender.node === node)?.devices[0]?.free).toBe(stage.memory.lent - total)
+  await until('it is told what they have left', async () => {
+    const { lenders } = (await statusOf(stage.gateway.url)).distributed_inference
+    return members.filter(({ node }) => node !== 'a').every(({ node, total }) => lenders.find((lender) => lender.node === node)?.devices[0]?.free === stage.memory.lent - total)
+  })
 }, 120_000)
 
 test.skipIf(skipped).each(['openai.chat', 'anthropic.messages', 'ollama.generate'] as const)('it answers by %s, too', async (dialect) => {
@@ -116,7 +118,6 @@ test.skipIf(skipped)('two are answered at once, and a small model beside them by
   expect((await stage.clusters()).map(({ model, since }) => ({ model, since }))).toEqual([{ model: LARGE, since: cluster?.since }])
 }, 120_000)
 
-const ENGINE = new URL('../engine/main.ts', import.meta.url).pathname
 const STORED = 'stored:7b'
 
 /** Lays a file out as Ollama keeps a model; resolves with its blob's path and digest. */
@@ -134,7 +135,7 @@ const store = async (folder: string, source: string): Promise<{ blob: string; di
 }
 
 test.skipIf(skipped)('a model of an Ollama that is too large for its machine runs over several, from Ollama’s own file, and nothing is left after its time', async () => {
-  const folder = await mkdtemp('/tmp/drover-store-')
+  const folder = await mkdtemp(join(tmpdir(), 'drover-store-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   let blob = ''
   const site = await openStage({
@@ -143,14 +144,10 @@ test.skipIf(skipped)('a model of an Ollama that is too large for its machine run
     machines: [{
       name: 'o',
       env: { OLLAMA_MODELS: folder },
-      async prepare({ host: { within } }, { path }) {
-        const stored = await store(folder, path)
+      async prepare({ host: on }, { path }) {
+        const { digest, size, ...stored } = await store(folder, path)
         ;({ blob } = stored)
-        const options = { kind: 'ollama', models: [{ name: STORED, digest: stored.digest, size: stored.size }] }
-        const [program = '', ...args] = [...within, process.execPath, ENGINE, '--options', JSON.stringify(options)]
-        const engine = await startProgram(program, args)
-        await until('Ollama says its port', () => engine.log().includes('\n'))
-        return [`http://127.0.0.1:${(JSON.parse(engine.log()) as { port: number }).port}`]
+        return [await engineOn(on, { name: STORED, digest, size })]
       },
     }, { name: 'p' }, { name: 'q' }],
   })
@@ -168,6 +165,6 @@ test.skipIf(skipped)('a model of an Ollama that is too large for its machine run
   expect(await readdir(site.machines.named('o').folder)).toEqual([])
   await until('its time is over', async () => (await site.clusters()).length === 0, 30_000)
   for (const machine of site.machines.all) await until(`nothing is left on ${machine.name}`, () => besides(machine.host, [machine.worker().pid, ...engines]).length === 0)
-  const { lenders } = (await statusOf(site.gateway.url)).distributed_inference
-  expect(lenders.map(({ devices }) => devices[0]?.free)).toEqual(lenders.map(() => site.memory.lent))
+  await until('all that was lent is free', async () =>
+    (await statusOf(site.gateway.url)).distributed_inference.lenders.every(({ devices }) => devices.every(({ free }) => free === site.memory.lent)))
 }, 180_000)

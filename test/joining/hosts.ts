@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import type { ModelOptions } from '../engine/options.ts'
 import { until } from '../support/drover.ts'
 import { openNetwork, type Host } from '../support/network.ts'
 import { startProgram } from '../support/program.ts'
@@ -14,7 +15,7 @@ export const makeHosts = async (count: number): Promise<Host[]> => {
 }
 
 /** Starts a scripted engine on a host; its URL, as that host sees it. */
-export const engineOn = async ({ within }: Host, ...models: string[]): Promise<string> => {
+export const engineOn = async ({ within }: Host, ...models: (string | ModelOptions)[]): Promise<string> => {
   const options = JSON.stringify({ models })
   const [program = '', ...args] = [...within, process.execPath, engineMain, '--options', options]
   const engine = await startProgram(program, args)
