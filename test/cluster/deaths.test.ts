@@ -18,4 +18,4 @@ test.skipIf(skipsWithoutCluster())('whatever of a cluster dies in the middle of 
     if (found !== '') process.stderr.write(`${death}:\n${site.logged(since).join('\n')}\n`)
     expect({ death, fault: found }).toEqual({ death, fault: '' })
   }
-}, 300_000)
+}, 600_000)
