@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 /** Vitest's own limits, 5 s for a test and 1 s for `expect.poll`, are promises of nobody's: a machine that does other things, too, may let a process wait for longer. A test that has a limit to show says so. */
-const PATIENT = { testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 15_000 } } }
+const PATIENT = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 15_000 } } }
 
 export default defineConfig({
   test: {
