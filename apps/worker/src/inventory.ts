@@ -82,6 +82,13 @@ export const inventory = ({ slots, onChange, adjusted = (_engine, view) => view,
       watch.wanted += 1
       watch.wake()
     },
+    /** The same, and resolves when it has answered, or not. */
+    async look(engine: Engine): Promise<void> {
+      const watch = watched.get(engine.id)
+      if (!watch) return
+      watch.wanted += 1
+      await look(watch)
+    },
     stop: () => stopped.abort(),
   }
 }

@@ -15,6 +15,7 @@ import { inventory } from './inventory.ts'
 import { Lending } from './lending/lending.ts'
 import { offerOf } from './lending/offer.ts'
 import { MemoryBudget } from './memory-budget.ts'
+import { modelWork } from './models/model-work.ts'
 import { ownModels } from './own-models.ts'
 import { pullLoop } from './pull-loop.ts'
 import { Slots, type Slot } from './slots.ts'
@@ -249,6 +250,19 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     draining: draining.signal,
     onError,
   })
+  const models = modelWork({
+    node: id,
+    connection,
+    seats: () => slots.seats(),
+    tellHeld: async (engine) => {
+      await stock.look(engine)
+      await alive.beat()
+    },
+    paused: () => drained,
+    draining: draining.signal,
+    log,
+    onError,
+  })
   log.info({ node: id, engines: [...engines.keys()], redis: connection.facts.version }, 'working')
   if (engines.size === 0) log.warn('no engine was found: start Ollama, or name one with --engine URL; this worker goes on looking')
 
@@ -260,10 +274,11 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         draining.abort()
         stopping.abort()
         pauses.abort()
+        models.giveBack()
         const taken = lending.close('others')
         // The others are told, but a Redis that is just going, too, is not waited for.
         await Promise.race([alive.beat(), sleep(FAREWELL_MS, undefined, { ref: false })])
-        await Promise.all([pulling, taken])
+        await Promise.all([pulling, models.over, taken])
       },
     },
     // Reaching the limit is no failure of the shutdown: what is left is given back next.

@@ -4,7 +4,7 @@ import { Follow, type FrameSink } from './follow.ts'
 import { Follows } from './follows.ts'
 import { inTime, refusalOf, soon, unavailable } from './in-time.ts'
 import { JobEnds } from './job-ends.ts'
-import { readLane, type Keys, type Lane } from './keys.ts'
+import { shownLane, type Keys, type Lane } from './keys.ts'
 import { laneEntry } from './lane-entry.ts'
 import type { Lanes } from './lanes.ts'
 import { RecentJobs } from './recent-jobs.ts'
@@ -44,6 +44,9 @@ const OUTAGE_MS = 1_000
 /** How often silent jobs are asked after, ms, and how many at most: what is lost is nearly always lost with a connection, and then all are asked after. */
 const POLL_MS = 1_000
 const POLL_MOST = 4_000
+
+/** To a node: there may be work on its models. */
+export const MODEL_WORK = JSON.stringify({ models: true })
 
 /** What a gateway says to Redis about jobs: submit, follow, leave. One command connection, one subscriber. */
 export class GatewayBroker {
@@ -152,6 +155,8 @@ export class GatewayBroker {
       // Over already, or left: nothing to bring back, and its body need not be kept.
       if (this.#follows.has(id) && !(repeated && this.#recent.has(id))) this.#recent.keep(id, { send, background })
       if (once || charged) follow.resume()
+      // Only saves waiting.
+      if (submission.node !== undefined) void this.#options.redis.publish(this.#options.keys.control(submission.node), MODEL_WORK).catch(() => undefined)
       return follow
     } catch (thrown) {
       const error = refusalOf(thrown)
@@ -207,7 +212,7 @@ export class GatewayBroker {
       const [there, dialect, stream, next, ended, lane] = (await inTime(scripts.follow([keys.job(id)], [this.id, caller.scopes.has('admin') ? '' : caller.owner]))) as [0] | [1, DialectId, 0 | 1, number, 0 | 1, Lane]
       if (there === 1) {
         follow.known(next)
-        return { follow, dialect, stream: stream === 1, next, ended: ended === 1, model: readLane(lane).model }
+        return { follow, dialect, stream: stream === 1, next, ended: ended === 1, model: shownLane(lane).model }
       }
     } catch (error) {
       this.#follows.remove(follow)

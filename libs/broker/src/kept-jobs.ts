@@ -1,7 +1,7 @@
 import { ErrorInfo, TerminalRecord, type Caller, type DialectId, type JobId, type Owner } from '@drover/core'
 import type { Redis } from 'ioredis'
 import { soon } from './in-time.ts'
-import { readLane, type Keys, type Lane, type LaneFacts } from './keys.ts'
+import { shownLane, type Keys, type Lane, type ShownLane } from './keys.ts'
 import { LINGER_MS } from './limits.ts'
 import type { Scripts } from './scripts.ts'
 
@@ -9,7 +9,7 @@ import type { Scripts } from './scripts.ts'
 export type JobState = 'queued' | 'running' | TerminalRecord['outcome']
 
 /** What is known of one job. Times are epoch ms by Redis' clock. */
-export interface KeptJob extends LaneFacts {
+export interface KeptJob extends ShownLane {
   id: JobId
   owner: Owner
   lane: Lane
@@ -144,7 +144,7 @@ const readRow = (id: JobId, row: Row, now: number): KeptJob => {
     id,
     owner: owner as Owner,
     lane: lane as Lane,
-    ...readLane(lane as Lane),
+    ...shownLane(lane as Lane),
     dialect: dialect as DialectId,
     stream: stream === '1',
     background: background === '1',

@@ -46,6 +46,8 @@ export const keys = (prefix: string) => ({
   gateway: (gateway: string) => `${prefix}:gateway:${gateway}`,
   /** String, 10 s: the version of what the living gateways write. */
   wire: `${prefix}:wire`,
+  /** Hash, as long as a pull may take: by node the job that pulls this model there, and since when (`lua/pulls.lua`). */
+  pulls: (model: ModelName, insecure: boolean) => `${prefix}:pulls:${insecure ? 'insecure:' : ''}${model}`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
   /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */
@@ -101,7 +103,7 @@ export const keys = (prefix: string) => ({
   claimed: (token: string) => `${prefix}:claimed:${token}`,
   /** Channel: frames for the jobs that a gateway follows. */
   replies: (gateway: string) => `${prefix}:replies:${gateway}`,
-  /** Channel: cancels for a node, and that there is something new for it to be read: its own state, or loans. */
+  /** Channel: cancels for a node, and that there is something new for it: its own state, loans, or work on its models. */
   control: (node: string) => `${prefix}:control:${node}`,
 })
 export type Keys = ReturnType<typeof keys>
@@ -134,11 +136,21 @@ export const laneOf = (model: ModelName, jobClass: JobClass, { engine, layout }:
   return [encodeURIComponent(model).replaceAll('~', '%7E'), jobClass, ...required].join('~') as Lane
 }
 
-/** What a lane's name says. */
+/** What the name of a lane of requests says. */
 export const readLane = (lane: Lane): LaneFacts => {
   const [model = '', jobClass, engine, layout] = lane.split('~')
   const facts: LaneFacts = { model: decodeURIComponent(model) as ModelName, class: jobClass as JobClass }
   if (engine) facts.engine = engine as EngineKind
   if (layout) facts.layout = layout as Layout
   return facts
+}
+
+/** Of all work on what one node holds: pulls, deletes and the like, of whichever model. No model has an empty name. */
+export const nodeLane = (node: string): Lane => `~models~${node}` as Lane
+
+/** A lane as it is shown: that of a node has the node's name in place of a model's, as `@NODE`. */
+export type ShownLane = Omit<LaneFacts, 'class'> & { class: JobClass | 'models' }
+export const shownLane = (lane: Lane): ShownLane => {
+  const [, node] = /^~models~(.+)$/.exec(lane) ?? []
+  return node === undefined ? readLane(lane) : { model: `@${node}` as ModelName, class: 'models' }
 }

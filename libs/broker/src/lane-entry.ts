@@ -1,6 +1,6 @@
 import { expectedTokens, PRIORITY, weightOf, WIRE_VERSION, type Job, type JobId } from '@drover/core'
 import { newJobId } from './ids.ts'
-import { laneKeys, laneOf, type Keys, type Lane } from './keys.ts'
+import { laneKeys, laneOf, nodeLane, type Keys, type Lane } from './keys.ts'
 import { chargeText } from './limit-reached.ts'
 import type { Scripts } from './scripts.ts'
 import type { Answered, Submission } from './submission.ts'
@@ -34,8 +34,8 @@ export const laneEntry = ({ keys, scripts, laneLimit, laneBytes }: LaneEntryOpti
   const added = laneKeys(keys, ADD_KEYS)
   const ours = laneKeys(keys, OWN_KEYS)
   return (submission, id, follower) => {
-    const { id: _id, owner, body, requires, background = false, timeoutMs, keepMs, hook, mostAhead, mostListed, once, tokens = expectedTokens(body.length), priority = PRIORITY.usual, charged, ...rest } = submission
-    const lane = laneOf(submission.model, submission.class, requires)
+    const { id: _id, owner, body, requires, node, background = false, timeoutMs, keepMs, hook, mostAhead, mostListed, once, tokens = expectedTokens(body.length), priority = PRIORITY.usual, charged, ...rest } = submission
+    const lane = node === undefined ? laneOf(submission.model, submission.class, requires) : nodeLane(node)
     const beside = body.length > INLINE_BODY
     const job: Job = { v: WIRE_VERSION, id, ...rest, body: beside ? { beside: true } : { inline: body } }
     const lists = mostListed === undefined ? [] : [keys.jobsOf(owner), keys.jobs, keys.jobsUntil]

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { Batches } from './batches/batches.ts'
 import { Files } from './batches/files.ts'
 import { Claims } from './claims.ts'
-import { checkRedis, connect, isOutOfMemory, memoryUse, type ConnectionSettings, type RedisFacts } from './connection.ts'
-import { GatewayBroker, type GatewayBrokerOptions } from './gateway.ts'
+import { checkRedis, connect, isOutOfMemory, JUDGE_AFTER_MS, memoryUse, upFor, type ConnectionSettings, type RedisFacts } from './connection.ts'
+import { GatewayBroker, MODEL_WORK, type GatewayBrokerOptions } from './gateway.ts'
 import { KeyChanges } from './key-changes.ts'
 import { Keyring } from './keyring.ts'
 import { DEFAULT_PREFIX, keys } from './keys.ts'
@@ -14,6 +14,7 @@ import { Loans } from './loans.ts'
 import { BEAT, Registry } from './registry.ts'
 import { StoredResponses } from './responses.ts'
 import { scripts } from './scripts.ts'
+import { SharedPulls } from './shared-pulls.ts'
 import { sweeper } from './sweeper.ts'
 import { checkWire, tellWire } from './wire.ts'
 import { WebhookStore } from './webhooks.ts'
@@ -81,6 +82,7 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
   const beat = () => void lives().catch(parts.onError)
   redis.on('ready', beat)
   const heartbeat = setInterval(beat, 1_000)
+  const upMs = upFor(redis)
   const sweeping = sweeper({ ...parts, id, ...(settings.onRecovered && { onRecovered: settings.onRecovered }) })
   return {
     facts,
@@ -89,6 +91,7 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     registry,
     webhooks: new WebhookStore(parts),
     claims: new Claims(parts),
+    pulls: new SharedPulls(parts),
     files: new Files(parts),
     responses: new StoredResponses(parts),
     apiKeys,
@@ -106,6 +109,10 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     },
     get up() {
       return redis.status === 'ready'
+    },
+    /** Redis has been there for long enough that the silence of others says something. */
+    get mayJudge() {
+      return upMs() >= JUDGE_AFTER_MS
     },
     async close() {
       clearInterval(heartbeat)
@@ -141,6 +148,8 @@ export const openWorker = async (node: string, settings: BrokerSettings) => {
     onReady: (then: () => void) => void redis.on('ready', then),
     /** Runs when this node is to say something at once, because the answer has news for it. */
     onBeatWanted: (then: () => void) => void subscriber.on('message', (_channel: string, text: string) => text === BEAT && then()),
+    /** Runs when there may be work on this node's models. Only saves waiting. */
+    onModelWork: (then: () => void) => void subscriber.on('message', (_channel: string, text: string) => text === MODEL_WORK && then()),
     async close() {
       sweeping.stop()
       jobs.close()

@@ -13,7 +13,7 @@ const OF = {
   loan: ['loan_borrow', 'loan_renew', 'loan_release', 'loan_want', 'loan_list', 'loan_tell'],
 } as const
 const names = [
-  'submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'inspect', 'drop', 'claim', 'view', 'heartbeat', 'nodes', 'sweep', 'key', 'announce',
+  'submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'inspect', 'drop', 'claim', 'pulls', 'view', 'heartbeat', 'nodes', 'sweep', 'key', 'announce',
   'enlist', 'delist',
   ...OF.batch, ...OF.webhook, ...OF.responses, ...OF.loan,
 ] as const
@@ -41,7 +41,7 @@ const besides = (name: ScriptName): string =>
  * What is new to Redis: with these it is refused when the memory is full. All that goes on with what is there, or ends it, runs. So does
  * `key`: whoever revokes one cannot wait.
  */
-const ADMITS: ReadonlySet<ScriptName> = new Set<ScriptName>(['submit', 'response_keep', 'claim', 'file_add', 'batch_add', 'enlist'])
+const ADMITS: ReadonlySet<ScriptName> = new Set<ScriptName>(['submit', 'response_keep', 'claim', 'pulls', 'file_add', 'batch_add', 'enlist'])
 
 const source = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.meta.url), 'utf8')
 

@@ -11,6 +11,8 @@ export interface Submission extends Pick<Job, 'dialect' | 'model' | 'asked' | 'c
   body: string
   /** Of the engine that answers it; absent: nothing but that it holds the model. */
   requires?: Requirements | undefined
+  /** It is work on what this node holds, and goes to its lane; absent: to the model's. */
+  node?: string
   /** Wanted even when nobody follows. */
   background?: boolean
   /** From submit to the end at the latest, ms. */

@@ -1,10 +1,10 @@
 import { BrokerError, canonicalName } from '@drover/core'
 import { isObject, type JsonObject } from './delta.ts'
-import { anyObject, badRequest, described, flag, struct, text, top } from './fields.ts'
+import { anyObject, badRequest, described, flag, int, struct, text, top } from './fields.ts'
 import type { Check, Ignored } from './fields.ts'
 import { readJsonBody } from './json-body.ts'
 
-/** What Ollama's routes for models ask for (v0.33); unlike an inference request none of these becomes a job. */
+/** What Ollama's routes for models ask for (v0.33). */
 export type ManagementCall = 'show' | 'pull' | 'push' | 'create' | 'copy' | 'delete'
 
 export interface ManagementRequest {
@@ -25,10 +25,13 @@ const named = { model: text, name: text }
 const transfer = { ...named, insecure: flag, username: text, password: text, stream: flag }
 const fold = { foldCase: true }
 
+/** Most nodes that one pull may bring a model to. */
+const MOST_REPLICAS = 1_000
+
 /** Their fields, for reading and for whoever describes the API. */
 export const managementFields: Record<ManagementCall, Check> = {
   show: struct('ShowRequest', { ...named, verbose: flag, system: text, template: text, options: anyObject('map[string]interface {}') }, { ...fold, type: 'api.ShowRequest' }),
-  pull: struct('PullRequest', transfer, { ...fold, type: 'api.PullRequest' }),
+  pull: struct('PullRequest', { ...transfer, replicas: int(1, MOST_REPLICAS) }, { ...fold, type: 'api.PullRequest' }),
   push: struct('PushRequest', transfer, { ...fold, type: 'api.PushRequest' }),
   create: struct(
     'CreateRequest',
@@ -70,17 +73,23 @@ const checkCreate = ({ from, files, adapters }: JsonObject): void => {
  * @throws BrokerError `bad_request` in Ollama's words
  */
 export const parseManagement = (call: ManagementCall, input: string): ManagementRequest => {
+  const { model, ignored } = readManagement(call, input)
+  return { model, ignored }
+}
+
+/** The same with all its fields. @throws BrokerError `bad_request` in Ollama's words */
+export const readManagement = (call: ManagementCall, input: string): ManagementRequest & { fields: JsonObject } => {
   const ignored: Ignored = new Set()
   const value = readJsonBody(input, 'missing request body') ?? {}
   const body = managementFields[call](value, top(STRUCTS[call]), ignored) as JsonObject
   if (call === 'copy') {
     for (const end of ['source', 'destination'] as const)
       if (!canonicalName((body[end] ?? '') as string)) throw badRequest(`${end} ${JSON.stringify(body[end] ?? '')} is invalid`)
-    return { model: body['source'] as string, ignored: [...ignored] }
+    return { model: body['source'] as string, ignored: [...ignored], fields: body }
   }
   const model = nameOf(call, body)
   if (call === 'create') checkCreate(body)
-  return { model, ignored: [...ignored] }
+  return { model, ignored: [...ignored], fields: body }
 }
 
 /** A model that nobody holds, in the words of each route: a copy has other quotes, and show tells the whole name. */

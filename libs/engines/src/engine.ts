@@ -69,8 +69,8 @@ export interface Engine {
    * @throws BrokerError `engine_failed`; the signal's reason when that ends it
    */
   describe(held: HeldModel, signal: AbortSignal): Promise<ModelDescription | undefined>
-  /** `model` is the engine's own name for it, for an engine that must know it before it reads the body. */
-  post(call: { path: string; body: string; model?: string }, sink: AnswerSink): EngineCall
+  /** `model` is the engine's own name for it, for an engine that must know it before it reads the body. `method`: POST by default. */
+  post(call: { method?: 'POST' | 'DELETE'; path: string; body: string; model?: string }, sink: AnswerSink): EngineCall
   /**
    * A small question that is asked by POST and answered with one JSON document of at most 16 MB. It has no time limit but the signal,
    * and may bring the model into memory.

@@ -27,7 +27,7 @@ export interface EngineHttp {
   get(path: string, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
   /** The same for a document that is asked for by POST, without a time limit of its own when no `timeoutMs` is given. */
   ask(call: { path: string; body: string }, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
-  post(call: { path: string; body: string }, sink: AnswerSink): EngineCall
+  post(call: { method?: 'POST' | 'DELETE'; path: string; body: string }, sink: AnswerSink): EngineCall
   close(): Promise<void>
 }
 
@@ -103,9 +103,9 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
   return {
     get: (path, signal, timeoutMs = PROMPT_MS) => inTime({ method: 'GET', path }, signal, timeoutMs),
     ask: ({ path, body }, signal, timeoutMs) => inTime({ method: 'POST', path, body }, signal, timeoutMs),
-    post({ path, body }, sink) {
+    post({ method = 'POST', path, body }, sink) {
       const call = new PostCall(id, sink)
-      agent.dispatch({ origin, path: base + path, method: 'POST', headers: postHeaders, body, reset: closesStreams }, call)
+      agent.dispatch({ origin, path: base + path, method, headers: postHeaders, body, reset: closesStreams }, call)
       return call
     },
     close: () => agent.destroy(),

@@ -1,0 +1,67 @@
+import type { Lease } from '@drover/broker'
+import { BrokerError, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
+import { engineCall } from '@drover/dialects'
+import type { Engine, EngineView } from '@drover/engines'
+import { engineLines } from './engine-lines.ts'
+import { ProgressWriter } from './progress-writer.ts'
+
+export interface ModelAttemptDeps {
+  /** This node's engines that are there. */
+  seats(): Iterable<{ engine: Engine; view: EngineView }>
+  /** What the engine holds is looked at, and told to the others, before the job ends: its client asks for it next. */
+  tellHeld(engine: Engine): Promise<void>
+}
+
+/** An Ollama of this node, and its own name for the model where it holds it. */
+interface Doer {
+  engine: Engine
+  held?: string
+}
+
+/** Which Ollamas have a part in the work: all that hold what is to go or to be copied, else one. */
+const doersOf = (work: ModelWork, { seats }: ModelAttemptDeps): Doer[] => {
+  const model = canonicalName(subjectOf(work))
+  const all = [...seats()].flatMap(({ engine, view }): Doer[] => {
+    if (engine.kind !== 'ollama') return []
+    const held = view.held.find((each) => each.model === model)?.engineName
+    return [{ engine, ...(held !== undefined && { held }) }]
+  })
+  if (all.length === 0) throw new BrokerError('engine_failed', 'no Ollama answers on this node')
+  const holders = all.filter(({ held }) => held !== undefined)
+  if (work.call === 'delete' || work.call === 'copy') return holders
+  // A name that is there under other letters is pulled under its own.
+  const [first] = holders.length > 0 ? holders : all
+  return first ? [first] : []
+}
+
+const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttemptDeps): Promise<AttemptOutcome> => {
+  const { signal } = lease
+  if (signal.aborted) throw signal.reason
+  if (!order) throw new BrokerError('internal', 'the work was written by a version of Drover that this worker cannot read')
+  // What an earlier attempt has told is not told again: whoever sums it up takes nothing back.
+  if (lease.next > 1) lease.resumed('continue')
+  lease.head({ status: 200, contentType: 'application/x-ndjson' })
+  const doers = doersOf(order, deps)
+  if (doers.length === 0 && order.call === 'copy') throw new BrokerError('model_not_found', `model '${order.source}' is no longer there`)
+  const writer = new ProgressWriter(lease)
+  for (const { engine, held } of doers) {
+    try {
+      await engineLines(engine, engineCall(order, held), { signal, onProgress: (progress) => writer.take(progress) })
+    } catch (error) {
+      // Several Ollamas may have one folder: what one has deleted is gone for all.
+      if (!(order.call === 'delete' && error instanceof BrokerError && error.status === 404)) throw error
+    } finally {
+      writer.flush()
+    }
+    await deps.tellHeld(engine)
+  }
+  return { kind: 'completed' }
+}
+
+/** One attempt of work on this node's models, from lease to outcome. Everything that goes wrong in it is an outcome. */
+export const modelAttempt = (lease: Lease, order: ModelWork | undefined, deps: ModelAttemptDeps): Promise<AttemptOutcome> =>
+  work(lease, order, deps).catch((thrown: unknown): AttemptOutcome => {
+    if (lease.signal.aborted) return lease.signal.reason as AttemptOutcome
+    const error = toBrokerError(thrown)
+    return error.retry === 'broker' && !lease.lastStart ? { kind: 'retry', error } : { kind: 'failed', error }
+  })

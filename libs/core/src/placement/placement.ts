@@ -1,0 +1,34 @@
+/** A node that could hold a model. */
+export interface ModelHost {
+  node: string
+  /** It has the model. */
+  holds: boolean
+  /** Higher is preferred. */
+  preference: number
+  /** Bytes of memory that are free on it, cards included; 0 where it does not tell. */
+  free: number
+  /** Models that it holds. */
+  models: number
+}
+
+export interface Placement {
+  /** Nodes that are to get the model, the best first; the first `missing` of them are enough. */
+  on: string[]
+  /** Copies that are wanted and not there. */
+  missing: number
+}
+
+/** By preference, then by free memory, then by who holds the fewest; the name decides what is left, so that all who look choose alike. */
+export const byFitness = (a: ModelHost, b: ModelHost): number =>
+  b.preference - a.preference || b.free - a.free || a.models - b.models || (a.node < b.node ? -1 : 1)
+
+/** Where copies of a model are to go, so that `replicas` nodes have it; those that hold it count. */
+export const placeModel = (hosts: readonly ModelHost[], replicas: number): Placement => {
+  const held = hosts.filter(({ holds }) => holds).length
+  const others = hosts.filter(({ holds }) => !holds).toSorted(byFitness)
+  return { on: others.map(({ node }) => node), missing: Math.max(0, replicas - held) }
+}
+
+/** The node that is to do something with a model, or to make one of it: one that holds it before all others. `undefined`: there is none. */
+export const bestHost = (hosts: readonly ModelHost[]): string | undefined =>
+  hosts.toSorted((a, b) => Number(b.holds) - Number(a.holds) || byFitness(a, b))[0]?.node

@@ -1,0 +1,115 @@
+import { BrokerError, canonicalName, type ModelWork } from '@drover/core'
+import { isObject } from './delta.ts'
+import { badRequest } from './fields.ts'
+import { readManagement, type ManagementCall } from './management.ts'
+
+/** What a client asks to be done with a model. */
+export interface ModelOrder {
+  work: ModelWork
+  /** The client reads how it goes on. */
+  stream: boolean
+  /** Nodes that are to have the model, of a pull that says so. */
+  replicas?: number
+  /** Of a create: it needs blobs that were sent before. */
+  needsBlobs: boolean
+  ignored: string[]
+}
+
+/** A name as an engine takes it: what Ollama's clients put around it is no part of it. */
+const plain = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
+
+/** Fields of a create that name what must be there besides a model. */
+const FILES = ['files', 'adapters', 'draft_files']
+/** Fields of a create that Drover answers itself. */
+const OWN = ['model', 'name', 'stream']
+
+/**
+ * Reads a request for one of the routes that change what nodes hold.
+ * @throws BrokerError `bad_request` in Ollama's words
+ */
+export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: string): ModelOrder => {
+  const { model: asked, fields, ignored } = readManagement(call, input)
+  const model = plain(asked)
+  const order = { stream: fields['stream'] !== false, needsBlobs: FILES.some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
+  switch (call) {
+    case 'pull':
+      return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...(typeof fields['replicas'] === 'number' && { replicas: fields['replicas'] }) }
+    case 'push':
+      return { ...order, work: { call, model, insecure: fields['insecure'] === true } }
+    case 'delete':
+      return { ...order, work: { call, model } }
+    case 'copy':
+      return { ...order, work: { call, source: model, destination: plain(fields['destination'] as string) } }
+    case 'create': {
+      const { from } = fields
+      // An engine takes what is no name for a path.
+      if (typeof from === 'string' && from !== '' && !canonicalName(from)) throw badRequest('invalid model name')
+      const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.includes(name) && !FILES.includes(name)))
+      return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
+    }
+    default:
+      return call satisfies never
+  }
+}
+
+/** What an engine is asked. `streams`: it tells how it goes on, a line each, and its last one is `success`. */
+export interface EngineCallOf {
+  method: 'POST' | 'DELETE'
+  path: string
+  body: string
+  streams: boolean
+}
+
+/** @param held the engine's own name for the model, where it must hold it */
+export const engineCall = (work: ModelWork, held?: string): EngineCallOf => {
+  const call = (fields: Record<string, unknown>, streams = true, method: EngineCallOf['method'] = 'POST') => ({ method, path: `/api/${work.call}`, body: JSON.stringify(fields), streams })
+  switch (work.call) {
+    case 'pull':
+    case 'push':
+      return call({ model: held ?? work.model, insecure: work.insecure, stream: true })
+    case 'delete':
+      return call({ model: held ?? work.model }, false, 'DELETE')
+    case 'copy':
+      return call({ source: held ?? work.source, destination: work.destination }, false)
+    case 'create':
+      return call({ ...work.body, model: work.model, stream: true })
+    default:
+      return work satisfies never
+  }
+}
+
+/** A line of what an engine tells. */
+export interface Progress {
+  status: string
+  digest?: string
+  /** Bytes. */
+  total?: number
+  completed?: number
+}
+
+/** What an engine says of work that it could not do; going on elsewhere or once more would not help. */
+export const workFailure = (message: string, status = 500): BrokerError => new BrokerError('engine_refused', message, { status: status >= 400 && status < 600 ? status : 500 })
+
+/**
+ * A line of an engine's answer.
+ * @throws BrokerError `engine_refused` with its words where it tells an error, `engine_protocol` for what is none of its lines
+ */
+export const progressIn = (line: string): Progress => {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    value = undefined
+  }
+  if (isObject(value) && typeof value['error'] === 'string') throw workFailure(value['error'])
+  if (!isObject(value) || typeof value['status'] !== 'string') throw new BrokerError('engine_protocol', 'an engine told of its work in a form that is not Ollama’s')
+  const { status, digest, total, completed } = value
+  return {
+    status,
+    ...(typeof digest === 'string' && digest !== '' && { digest }),
+    ...(typeof total === 'number' && total > 0 && { total }),
+    ...(typeof completed === 'number' && completed > 0 && { completed }),
+  }
+}
+
+export const progressLine = (progress: Progress): string => `${JSON.stringify(progress)}\n`
