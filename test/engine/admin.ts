@@ -1,3 +1,4 @@
+import { noCounts, withTag, type LibraryModel, type ModelCounts } from './library.ts'
 import type { ModelOptions } from './options.ts'
 import type { Script } from './script.ts'
 import type { EngineStats, JobStats } from './stats.ts'
@@ -12,6 +13,12 @@ export interface EngineAdmin {
   reset(): Promise<void>
   /** Replaces what the engine holds. */
   models(models: (string | ModelOptions)[]): Promise<void>
+  /** Replaces what it can pull. */
+  library(models: LibraryModel[]): Promise<void>
+  /** Cuts the connections of all pulls. */
+  breakOff(): Promise<void>
+  /** What was asked about a model of this name; zeros for one never asked about. */
+  managed(name: string): Promise<ModelCounts>
   /** Ends the engine at once, connections cut. */
   die(): Promise<void>
   stats(): Promise<EngineStats>
@@ -35,6 +42,12 @@ export const engineAdmin = (url: string): EngineAdmin => {
     release: (key) => post({ release: true, ...(key !== undefined && { key }) }),
     reset: () => post({ reset: true }),
     models: (models) => post({ models }),
+    library: (library) => post({ library }),
+    breakOff: () => post({ breakOff: true }),
+    managed: async (name) => {
+      const { management } = (await stats()) as EngineStats & { management: Record<string, ModelCounts> }
+      return management[withTag(name)] ?? noCounts()
+    },
     die: () => post({ die: true }),
     stats: () => stats(),
     async job(key) {

@@ -1,3 +1,4 @@
+import type { Library } from './library.ts'
 import type { Settings } from './options.ts'
 import type { Pacer } from './pacer.ts'
 import type { Residency } from './residency.ts'
@@ -12,6 +13,8 @@ export interface EngineContext {
   stats: Stats
   residency: Residency
   rules: Rules
+  /** What it can pull, and what was asked of its models. */
+  library: Library
   /** Granted and not over. */
   runs: Set<Run>
   /** Ends the whole engine at once, as a crash does. */

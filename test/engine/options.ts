@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { LibraryModel } from './library.ts'
 import type { Script } from './script.ts'
 
 export interface ModelOptions {
@@ -44,6 +45,8 @@ export interface ScriptedEngineOptions {
   closesStreams?: boolean
   /** Whether it tells the prompt that it would make of a request (default); an Ollama that does not answers the request instead. */
   renders?: boolean
+  /** Models that it can pull; none by default. `ollama` only. */
+  library?: LibraryModel[]
   /** What every request meets unless told otherwise. */
   script?: Script
   /** A file to which the beginning and the end of every run goes, one JSON line each, and under which name. None by default. */
@@ -88,6 +91,7 @@ export const toSettings = (options: ScriptedEngineOptions): Settings => {
     version: '0.33.0',
     closesStreams: false,
     renders: true,
+    library: [],
     script: {},
     history: undefined,
     ...options,

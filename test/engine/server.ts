@@ -4,12 +4,14 @@ import type { Socket } from 'node:net'
 import { engineAdmin, type EngineAdmin } from './admin.ts'
 import { readBody, sendJson } from './answer.ts'
 import type { EngineContext } from './context.ts'
+import { Library } from './library.ts'
 import { toSettings, type ScriptedEngineOptions } from './options.ts'
 import { startPacer } from './pacer.ts'
 import { Residency } from './residency.ts'
 import { command } from './routes/admin.ts'
 import { llamaServerRoutes } from './routes/llama-server.ts'
 import { ollamaRoutes } from './routes/ollama.ts'
+import { modelRoute } from './routes/ollama-models.ts'
 import { Rules } from './rules.ts'
 import { Stats } from './stats.ts'
 
@@ -24,7 +26,8 @@ const HOUR = 3_600_000
 
 const adminRoute = async (context: EngineContext, request: IncomingMessage, response: ServerResponse, url: URL) => {
   if (url.pathname === '/__engine/stats') {
-    return sendJson(response, context.stats.snapshot(context.settings.kind, url.searchParams.get('key') ?? undefined))
+    const management = Object.fromEntries(context.library.counts)
+    return sendJson(response, { ...context.stats.snapshot(context.settings.kind, url.searchParams.get('key') ?? undefined), management })
   }
   try {
     command(context, JSON.parse(await readBody(request)))
@@ -46,7 +49,7 @@ const route = async (context: EngineContext, request: IncomingMessage, response:
     if (llamaServerRoutes.loading(context, response)) return
   }
   const routes = llama ? llamaServerRoutes : ollamaRoutes
-  const post = method === 'POST' ? routes.post(path) : undefined
+  const post = (llama ? undefined : modelRoute(method, path)) ?? (method === 'POST' ? routes.post(path) : undefined)
   if (post) post(context, request, response, await readBody(request))
   else routes.get(context, path, method, response)
 }
@@ -63,7 +66,7 @@ export const startScriptedEngine = async (options: ScriptedEngineOptions = {}, o
   const residency = new Residency(settings, stats)
   const sockets = new Set<Socket>()
   const context: EngineContext = {
-    settings, stats, pacer, residency, rules: new Rules(settings.script), runs: new Set(),
+    settings, stats, pacer, residency, rules: new Rules(settings.script), runs: new Set(), library: new Library(settings.library),
     die: onDie ?? (() => void close()),
   }
   const patience = { keepAliveTimeout: HOUR, requestTimeout: 0, headersTimeout: 0 }

@@ -50,7 +50,7 @@ const isOwnName = (host: string): boolean => {
 /** What pages may send: Ollama's list (v0.33), and what clients of the other APIs and of Drover send. */
 const HEADERS = [
   'authorization', 'content-type', 'user-agent', 'accept', 'x-requested-with', 'openai-beta', 'x-api-key', 'x-request-id', 'anthropic-version', 'anthropic-beta',
-  'anthropic-dangerous-direct-browser-access', 'last-event-id', 'x-drover-on-disconnect', 'x-drover-distributed', 'x-drover-priority', 'x-drover-resume', 'x-drover-webhook', 'x-drover-keep',
+  'anthropic-dangerous-direct-browser-access', 'last-event-id', 'x-drover-on-disconnect', 'x-drover-distributed', 'x-drover-priority', 'x-drover-resume', 'x-drover-webhook', 'x-drover-keep', 'x-drover-nodes',
   'prefer', 'idempotency-key',
   ...['lang', 'package-version', 'os', 'arch', 'retry-count', 'runtime', 'runtime-version', 'async', 'helper-method', 'poll-helper', 'custom-poll-interval', 'timeout'].map(
     (name) => `x-stainless-${name}`,

@@ -17,6 +17,11 @@ import { jobRoutes } from './jobs/routes.ts'
 import { keyRoutes } from './keys/routes.ts'
 import { checkScope } from './keys/scopes.ts'
 import { visibleTo } from './keys/visible.ts'
+import { headBlob, putBlob } from './models/blobs.ts'
+import { onHolders } from './models/on-holders.ts'
+import { create, push } from './models/on-one.ts'
+import type { ModelDeps } from './models/order.ts'
+import { pull } from './models/pull.ts'
 import { oneOpenaiModel, openaiModels, ps, tags } from './models.ts'
 import { models, servers } from './olol.ts'
 import { nodes, oneNode, setDrained } from './nodes.ts'
@@ -27,7 +32,6 @@ import type { View } from './registry-view.ts'
 import { storedResponses } from './responses/routes.ts'
 import { show } from './show.ts'
 import { status, type StatusSources } from './status.ts'
-import { headBlob, putBlob, unbuilt } from './unbuilt.ts'
 import { webhookRoutes, type WebhookDeps } from './webhooks/routes.ts'
 
 /** What Ollama clients are told: they compare it with what they need. */
@@ -40,7 +44,7 @@ export interface GatewayEnv {
 }
 
 export interface AppDeps extends Omit<InferenceDeps, 'settings'>, Omit<BatchDeps, 'settings' | 'broker' | 'admission'>, Omit<StatusSources, 'view'> {
-  settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings']
+  settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings'] & ModelDeps['settings']
   access: Access
   /** The gateway is being stopped. */
   draining(): boolean
@@ -126,11 +130,11 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   storedResponses(app, deps)
 
   app.post('/api/show', show(deps))
-  app.post('/api/pull', unbuilt('pull', deps))
-  app.post('/api/push', unbuilt('push', deps))
-  app.post('/api/create', unbuilt('create', deps))
-  app.post('/api/copy', unbuilt('copy', deps))
-  app.delete('/api/delete', unbuilt('delete', deps))
+  app.post('/api/pull', pull(deps))
+  app.post('/api/push', push(deps))
+  app.post('/api/create', create(deps))
+  app.post('/api/copy', onHolders('copy', deps))
+  app.delete('/api/delete', onHolders('delete', deps))
   app.post('/api/blobs/:digest', putBlob)
 
   app.post('/api/me', me)

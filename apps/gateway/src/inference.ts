@@ -12,7 +12,7 @@ import type { GatewayMetrics } from './metrics.ts'
 import { cutInputs, Pieces } from './pieces.ts'
 import { readBody } from './read-body.ts'
 import type { RegistryView } from './registry-view.ts'
-import { Reply, sendRefusal } from './reply.ts'
+import { Reply, sendRefusal, type OpenAnswer } from './reply.ts'
 import { answerInBackground } from './responses/background.ts'
 import { seal } from './responses/ended.ts'
 import { keeping, type Keeping } from './responses/keeping.ts'
@@ -23,7 +23,7 @@ export interface InferenceDeps {
   metrics: GatewayMetrics
   admission: Admission
   /** Answers that are under way. */
-  replies: Set<Reply>
+  replies: Set<OpenAnswer>
   settings: {
     bodyLimit: number
     timeoutMs: number

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { openGateway, readLane } from '@drover/broker'
+import { openGateway, shownLane } from '@drover/broker'
 import { BrokerError } from '@drover/core'
 import { announceListening, createLog, loadConfig, onShutdown, redisTarget, runMain, VERSION } from '@drover/service'
 import { access } from './access.ts'
@@ -13,7 +13,7 @@ import { gatewayConfig, requireKey, startError } from './config.ts'
 import { listen } from './http-server.ts'
 import { gatewayMetrics } from './metrics.ts'
 import { RegistryView } from './registry-view.ts'
-import type { Reply } from './reply.ts'
+import type { OpenAnswer } from './reply.ts'
 import { Deliverer } from './webhooks/deliverer.ts'
 import { sink } from './webhooks/sink.ts'
 
@@ -59,13 +59,13 @@ runMain(async () => {
   await view.refresh()
   const store = await openStore(config, broker, log)
   const sweeping = store && sweepFiles({ files: broker.files, store, who: id, onError })
-  const replies = new Set<Reply>()
+  const replies = new Set<OpenAnswer>()
   let draining = false
   const metrics = gatewayMetrics({
     open: () => replies.size,
     nodes: () => view.nodes,
     memory: () => admission.memory,
-    lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...readLane(lane), waiting, running, bytes })),
+    lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...shownLane(lane), waiting, running, bytes })),
   })
   const deliverer = new Deliverer({
     store: broker.webhooks,
@@ -94,6 +94,8 @@ runMain(async () => {
     webhookPrivate: config.webhookPrivate,
     batchWindowMs: config.batchWindow,
     batchLines: config.batchLines,
+    pullReplicas: config.pullReplicas,
+    modelTimeoutMs: config.modelTimeout,
   }
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
   const runners = store && batchRunners({ broker, view, admission, store, settings, callerOf: entrance.callerOf, onError })

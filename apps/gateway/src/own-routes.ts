@@ -1,8 +1,9 @@
-import { managementFields, type ManagementCall } from '@drover/dialects'
+import { managementFields } from '@drover/dialects'
 import { clusterEntries } from './clusters/openapi.ts'
 import { jobOperations } from './jobs/openapi.ts'
 import { answer, json, list, nativeError, object, parameter, plain, reading, refusals, text } from './openapi-builders.ts'
 import { FORBIDDEN, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
+import { modelRoutes } from './models/openapi.ts'
 import { responseRoutes } from './responses/openapi.ts'
 import { webhookPaths } from './webhooks/openapi.ts'
 
@@ -12,28 +13,6 @@ const loaded = object({ name: text, model: text, size: { type: 'integer' }, dige
 const openAiModel = object({ id: text, object: { const: 'model' }, created: { type: 'integer' }, owned_by: text })
 const map = { type: 'object', additionalProperties: { type: 'object' } }
 
-const body = (call: ManagementCall) => ({ required: true, content: json(managementFields[call].schema ?? {}) })
-
-const CHANGES = {
-  pull: 'Fetch a model',
-  push: 'Send a model',
-  create: 'Make a model',
-  copy: 'Copy a model',
-  delete: 'Delete a model',
-} satisfies Record<Exclude<ManagementCall, 'show'>, string>
-
-/** What nodes hold is not changed through the gateway. */
-const change = (call: keyof typeof CHANGES): Operation => ({
-  tags: ['Ollama'],
-  summary: `${CHANGES[call]} (not built)`,
-  operationId: `ollama.${call}`,
-  requestBody: body(call),
-  responses: {
-    '501': nativeError('The request is understood, and the error says what to do instead.'),
-    ...refusals('ollama.chat', 'bad_request', 'body_too_large', ...(call === 'pull' || call === 'create' ? [] : (['model_not_found'] as const))),
-  },
-})
-
 const ofUser = (id: string, summary: string): Operation => ({
   tags: ['Ollama'],
   summary,
@@ -41,30 +20,11 @@ const ofUser = (id: string, summary: string): Operation => ({
   responses: { '401': nativeError("Nobody is signed in: there is no account of Ollama's maker behind Drover, or a key is needed."), ...FORBIDDEN },
 })
 
-const DIGEST = parameter('digest', '`sha256:` and 64 hex digits.')
-
-const blobs = {
-  head: {
-    tags: ['Ollama'],
-    summary: 'Whether a blob is here: none is',
-    operationId: 'ollama.blobs.head',
-    parameters: [DIGEST],
-    responses: { '404': answer('It is not here.'), '400': answer('This is no digest.'), '401': answer('A key is needed.', undefined), ...FORBIDDEN },
-  },
-  post: {
-    tags: ['Ollama'],
-    summary: 'Send a blob (not built)',
-    operationId: 'ollama.blobs.post',
-    parameters: [DIGEST],
-    responses: { '501': nativeError('No blobs are kept; the error says what to do instead.'), ...refusals('ollama.chat', 'bad_request') },
-  },
-} satisfies Record<string, Operation>
-
 const show: Operation = {
   tags: ['Ollama'],
   summary: 'What is known of a model',
   operationId: 'ollama.show',
-  requestBody: body('show'),
+  requestBody: { required: true, content: json(managementFields.show.schema ?? {}) },
   responses: {
     '200': answer('OK', json(object({ modelfile: text, parameters: text, template: text, details, model_info: { type: 'object' }, capabilities: list(text), modified_at: text }))),
     ...refusals('ollama.chat', 'bad_request', 'model_not_found', 'body_too_large', 'broker_unavailable'),
@@ -106,12 +66,7 @@ export const ownRoutes = (): OpenApi['paths'] => ({
   '/api/tags': { get: native('ollama.tags', 'All models of all nodes', object({ models: list(tag) })) },
   '/api/ps': { get: native('ollama.ps', 'The models in memory, over all nodes', object({ models: list(loaded) })) },
   '/api/show': { post: show },
-  '/api/pull': { post: change('pull') },
-  '/api/push': { post: change('push') },
-  '/api/create': { post: change('create') },
-  '/api/copy': { post: change('copy') },
-  '/api/delete': { delete: change('delete') },
-  '/api/blobs/{digest}': blobs,
+  ...modelRoutes(),
   '/api/me': { post: ofUser('ollama.me', 'Who is signed in: nobody') },
   '/api/signout': { post: ofUser('ollama.signout', 'Sign out: nobody is signed in') },
   '/api/user/keys/{key}': { delete: { ...ofUser('ollama.keys.delete', 'Sign a key out: nobody is signed in'), parameters: [parameter('key', 'The key.')] } },

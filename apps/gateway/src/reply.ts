@@ -24,6 +24,13 @@ export interface ReplyOptions {
 /** What a reply needs of whatever its frames come from: one job, or several. */
 export type Followed = Pick<Follow, 'pause' | 'resume' | 'leave'>
 
+/** An answer under way, as those see it who look after all of them. */
+export interface OpenAnswer {
+  /** Nothing more can be learnt of what it answers. */
+  lost(error: BrokerError): void
+  keepAlive(silentMs: number, graceMs: number): void
+}
+
 export interface ReplyFacts {
   record: TerminalRecord | undefined
   /** ms from the request to the first text sent, and to the end. */
@@ -51,7 +58,7 @@ const toBytes = (text: string): Buffer => {
  * Frames to an HTTP body. Head and first text go in one write, the last text with the end; a client that reads slowly pauses the
  * follow, which then reads on from the log. Writing goes to Node's response itself: a web stream in between costs a third more.
  */
-export class Reply implements FrameSink {
+export class Reply implements FrameSink, OpenAnswer {
   #options: ReplyOptions
   #follow: Followed | undefined
   #head: Head | undefined

@@ -1,5 +1,5 @@
 import { slotsFor, type Caller, type EngineRecord, type ModelName, type NodeRecord } from '@drover/core'
-import { readLane, type GatewayConnection } from '@drover/broker'
+import { readLane, shownLane, type GatewayConnection } from '@drover/broker'
 import type { Admission } from './admission.ts'
 import { wholeMemory } from './clusters/memory.ts'
 import { shortfall } from './clusters/shortfall.ts'
@@ -65,7 +65,7 @@ const rounded = (value: number | undefined): number | null => (value === undefin
 /** Everything that an operator asks first: nodes, what they hold and do, lanes and how long their heads have waited. */
 export const status = async ({ broker, view, admission, gateway }: StatusSources, { allowsModel = () => true }: Pick<Caller, 'allowsModel'>) => {
   const [all, nodes] = await Promise.all([broker.depths(), nodesStatus({ broker, view })])
-  const lanes = all.filter(({ lane }) => allowsModel(readLane(lane).model))
+  const lanes = all.filter(({ lane }) => allowsModel(shownLane(lane).model))
   return {
     // Ollama's own answer on this route, for clients that read it.
     cloud: { disabled: true, source: 'none' },
@@ -77,7 +77,7 @@ export const status = async ({ broker, view, admission, gateway }: StatusSources
     lanes: lanes.map(({ lane, waiting, headAge, running, bytes }) => {
       const short = waiting > 0 ? shortfall(view, readLane(lane)) : undefined
       const waitMs = short === undefined ? admission.expectedWaitMs(lane, { waiting, running }) : undefined
-      return { ...readLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(waitMs), ...(short !== undefined && { short_of: short }) }
+      return { ...shownLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(waitMs), ...(short !== undefined && { short_of: short }) }
     }),
     distributed_inference: distributedInference(view),
     models: [...view.holders].map(([model, holders]) => ({ model, nodes: [...new Set(holders.map(({ node }) => node.id))] })),

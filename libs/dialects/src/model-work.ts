@@ -19,9 +19,9 @@ export interface ModelOrder {
 const plain = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
 
 /** Fields of a create that name what must be there besides a model. */
-const FILES = ['files', 'adapters', 'draft_files']
+const FILES = new Set(['files', 'adapters', 'draft_files'])
 /** Fields of a create that Drover answers itself. */
-const OWN = ['model', 'name', 'stream']
+const OWN = new Set(['model', 'name', 'stream'])
 
 /**
  * Reads a request for one of the routes that change what nodes hold.
@@ -30,7 +30,7 @@ const OWN = ['model', 'name', 'stream']
 export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
   const model = plain(asked)
-  const order = { stream: fields['stream'] !== false, needsBlobs: FILES.some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
+  const order = { stream: fields['stream'] !== false, needsBlobs: [...FILES].some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
   switch (call) {
     case 'pull':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...(typeof fields['replicas'] === 'number' && { replicas: fields['replicas'] }) }
@@ -44,7 +44,7 @@ export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: str
       const { from } = fields
       // An engine takes what is no name for a path.
       if (typeof from === 'string' && from !== '' && !canonicalName(from)) throw badRequest('invalid model name')
-      const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.includes(name) && !FILES.includes(name)))
+      const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name) && !FILES.has(name)))
       return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
     }
     default:

@@ -26,10 +26,10 @@ const POLL_MS = 2_000
  */
 export async function modelLoop({ take, onHeard, subjects, run, giveUp, paused, draining, onError, pollMs = POLL_MS }: ModelLoop): Promise<void> {
   let heard = false
-  let wake = () => undefined as void
+  let wake: (() => void) | undefined
   const hear = () => {
     heard = true
-    wake()
+    wake?.()
   }
   onHeard(hear)
   draining.addEventListener('abort', hear)

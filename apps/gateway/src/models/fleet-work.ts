@@ -1,0 +1,98 @@
+import type { GatewayConnection } from '@drover/broker'
+import { BrokerError, toBrokerError, type ErrorCode, type JobId, type ModelName, type ModelWork } from '@drover/core'
+import { NodesProgress, type Progress } from '@drover/dialects'
+import type { RegistryView } from '../registry-view.ts'
+import { NodeWork } from './node-work.ts'
+import { untilGone } from './until-gone.ts'
+
+export interface FleetDeps {
+  broker: Pick<GatewayConnection, 'jobs' | 'mayJudge' | 'pulls'>
+  view: RegistryView
+}
+
+/** A node that is to do it. */
+export interface Assignment {
+  node: string
+  /** Of a job that others may have begun. */
+  id?: JobId
+  /** It is not known that others have. */
+  fresh?: boolean
+}
+
+export interface FleetWork {
+  work: ModelWork
+  model: ModelName
+  on: readonly Assignment[]
+  timeoutMs: number
+  /** In place of a node that is gone, or whose engine is; `undefined`: there is none. Absent: none is to be. */
+  another?(used: ReadonlySet<string>): Promise<Assignment | undefined>
+  /** Nobody wants it any more. */
+  signal: AbortSignal
+  /** How all of them are getting on, as one engine would tell it. */
+  onLine?(line: Progress): void
+}
+
+export interface FleetOutcome {
+  done: string[]
+  failed: { node: string; error: BrokerError }[]
+}
+
+/** What another node may do better; the rest is the engine's own word. */
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['engine_failed', 'engine_protocol', 'engine_stalled', 'attempts_exhausted', 'node_lost', 'internal'])
+/** Times that a job which others have just given up is asked for anew. */
+const MOST_AGAIN = 3
+
+/** Has several nodes do the same work. Resolves when each has done it, or will not; never rejects. */
+export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs, another, signal, onLine }: FleetWork): Promise<FleetOutcome> => {
+  const progress = new NodesProgress(on.length)
+  const outcome: FleetOutcome = { done: [], failed: [] }
+  const used = new Set(on.map(({ node }) => node))
+  const tell = (lines: readonly Progress[]) => {
+    if (!signal.aborted) for (const line of lines) onLine?.(line)
+  }
+
+  /** One node's try. Answers why it has not done it. */
+  const attempt = async ({ node, id, fresh = true }: Assignment, number: number): Promise<BrokerError | 'again' | undefined> => {
+    const over = new AbortController()
+    const job = await NodeWork.start(deps.broker, { node, id, work, model, timeoutMs, onProgress: (line) => tell(progress.take(number, line)) })
+    try {
+      const left = new Promise<BrokerError>((resolve) => {
+        const leave = () => resolve(new BrokerError('cancelled', 'request canceled'))
+        if (signal.aborted) leave()
+        else signal.addEventListener('abort', leave, { once: true, signal: over.signal })
+      })
+      const error = await Promise.race([job.ended, untilGone(deps, { node, begun: () => job.begun, signal: over.signal }), left])
+      // Those who had it have left it as we came.
+      return error?.code === 'cancelled' && !fresh && !job.begun && !signal.aborted ? 'again' : error
+    } finally {
+      over.abort()
+      await job.leave()
+    }
+  }
+
+  const turn = async (first: Assignment, number: number): Promise<void> => {
+    for (let at: Assignment = first, again = 0; ; ) {
+      const error = await attempt(at, number).catch((thrown: unknown) => toBrokerError(thrown))
+      if (error === undefined) return void outcome.done.push(at.node)
+      const isAgain = error === 'again' && again < MOST_AGAIN
+      again += 1
+      const next = signal.aborted ? undefined : isAgain ? { node: at.node } : error === 'again' || ELSEWHERE.has(error.code) ? await another?.(used).catch(() => undefined) : undefined
+      if (!next) return void outcome.failed.push({ node: at.node, error: error === 'again' ? new BrokerError('cancelled', 'request canceled') : error })
+      used.add(next.node)
+      at = next
+    }
+  }
+
+  await Promise.all(on.map((first, number) => turn(first, number).then(() => tell(progress.over(number)))))
+  return outcome
+}
+
+/** What is said of work that some of its nodes have not done. `verb`: what those that have did. */
+export const failureOf = ({ done, failed }: FleetOutcome, verb: string): BrokerError | undefined => {
+  const [first] = failed
+  if (!first) return undefined
+  const isSame = done.length === 0 && failed.every(({ error }) => error.message === first.error.message)
+  if (isSame && (first.error.code === 'engine_refused' || first.error.retry === 'caller')) return first.error
+  const reasons = failed.map(({ node, error }) => `node ${node}: ${error.message}`).join('; ')
+  return new BrokerError('engine_failed', done.length === 0 ? reasons : `${verb} on ${done.toSorted().join(', ')}, but not on all nodes: ${reasons}`, { status: 500 })
+}

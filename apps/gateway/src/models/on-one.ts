@@ -1,0 +1,47 @@
+import { BrokerError, bestHost, canonicalName } from '@drover/core'
+import { managementNotFound } from '@drover/dialects'
+import type { Context } from 'hono'
+import type { GatewayEnv } from '../app.ts'
+import { visibleTo } from '../keys/visible.ts'
+import { failureOf, workOnNodes } from './fleet-work.ts'
+import { hostsFor, namedNodes } from './hosts.ts'
+import { answeredInLines, checkAllowed, ordered, type ModelDeps, type Ordered } from './order.ts'
+
+const throughLines = (deps: ModelDeps, order: Ordered, nodes: readonly string[], verb: string): Response =>
+  answeredInLines(deps, order, async (reply) => {
+    const { work, model } = order
+    const on = nodes.map((node) => ({ node }))
+    const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })
+    const error = failureOf(outcome, verb)
+    if (error) throw error
+    await deps.view.refresh()
+  })
+
+/** `POST /api/push`: from the best node that holds the model, or from the one that is named. */
+export const push = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
+  ordered('push', deps, async (order) => {
+    const { work, model, c } = order
+    const asked = work.call === 'push' ? work.model : model
+    const hosts = (await visibleTo(c.get('caller'), deps.view).resolve(asked)) === undefined ? [] : hostsFor(deps.view, model).filter(({ holds }) => holds)
+    const named = namedNodes(c.env.incoming.headers, deps.view)
+    if (named && named.length > 1) throw new BrokerError('bad_request', 'a model is pushed from one node: x-drover-nodes names several')
+    const from = bestHost(named ? hosts.filter(({ node }) => named.includes(node)) : hosts)
+    if (from === undefined) throw managementNotFound('push', asked)
+    return throughLines(deps, order, [from], 'pushed')
+  })
+
+const NO_FILES = 'Drover keeps no blobs: run "ollama create" on the node that is to hold the model, and Drover sees the change within seconds'
+
+/** `POST /api/create` from a model: on the nodes that are named, or on the best one, which is one that holds that model if there is any. */
+export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
+  ordered('create', deps, (order) => {
+    const { work, model, needsBlobs, c } = order
+    checkAllowed(c, model)
+    const from = work.call === 'create' && typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
+    if (needsBlobs || !from) return c.json({ error: NO_FILES }, 501)
+    checkAllowed(c, from)
+    const node = bestHost(hostsFor(deps.view, from))
+    const nodes = namedNodes(c.env.incoming.headers, deps.view) ?? (node === undefined ? [] : [node])
+    if (nodes.length === 0) throw new BrokerError('cannot_run', 'no node with an Ollama is there that could make it')
+    return throughLines(deps, order, nodes, 'made')
+  })

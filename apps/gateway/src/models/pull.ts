@@ -1,0 +1,42 @@
+import { BrokerError, placeModel } from '@drover/core'
+import type { Context } from 'hono'
+import type { GatewayEnv } from '../app.ts'
+import { failureOf, workOnNodes } from './fleet-work.ts'
+import { hostsFor, namedNodes } from './hosts.ts'
+import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.ts'
+
+/** `POST /api/pull`: brings a model to as many nodes as are to have it, or to those that are named. Where it is being pulled already, that pull is joined. */
+export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
+  ordered('pull', deps, async (order) => {
+    const { broker, view, settings } = deps
+    const { work, model, c } = order
+    if (work.call !== 'pull') throw new Error('this route pulls')
+    checkAllowed(c, model)
+    const named = namedNodes(c.env.incoming.headers, view)
+    const replicas = order.replicas ?? settings.pullReplicas
+    const { on, missing } = named ? { on: named, missing: named.length } : placeModel(hostsFor(view, model), replicas)
+    if (on.length < missing) throw tooFewNodes(replicas, replicas - missing, on)
+    const timeoutMs = settings.modelTimeoutMs
+    const claim = (nodes: readonly string[], most: number) => broker.pulls.claim({ model, insecure: work.insecure, nodes, most, timeoutMs })
+    const another = async (used: ReadonlySet<string>) => {
+      await view.refresh()
+      const [next] = await claim(placeModel(hostsFor(view, model).filter(({ node }) => !used.has(node)), replicas).on, 1)
+      return next
+    }
+    const claimed = missing === 0 ? [] : await claim(on, missing)
+    if (claimed.length > 0) c.get('headers')['x-drover-nodes'] = claimed.map(({ node }) => node).join(', ')
+    return answeredInLines(deps, order, async (reply) => {
+      if (claimed.length === 0) reply.line({ status: 'pulling manifest' })
+      const outcome = await workOnNodes(deps, { work, model, on: claimed, timeoutMs, ...(!named && { another }), signal: reply.left, onLine: (line) => reply.line(line) })
+      const error = failureOf(outcome, 'pulled')
+      if (error) throw error
+      // Whoever asks this gateway for it next finds it.
+      await view.refresh()
+    })
+  })
+
+const tooFewNodes = (replicas: number, held: number, on: readonly string[]): BrokerError => {
+  const there = on.length === 0 ? 'no node with an Ollama is there that could take it' : `besides those that hold it there ${on.length === 1 ? 'is only' : 'are only'} ${on.join(', ')}`
+  const wanted = replicas === 1 ? 'one node is to hold it' : `${replicas} nodes are to hold it`
+  return new BrokerError('cannot_run', `${wanted}${held > 0 ? `, and ${held} do` : ''}: ${there}`)
+}
