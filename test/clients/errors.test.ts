@@ -89,12 +89,12 @@ const ROWS: Row[] = [
   { mistake: 'no source of a new model', at: ['/api/create'], body: { model: 'new' }, status: 400, text: "neither 'from' or 'files' was specified" },
   { mistake: 'a file that is no digest', at: ['/api/create'], body: { model: 'new', files: { 'a.gguf': '123' } }, status: 400, text: 'invalid digest format' },
   { mistake: 'a bad digest', at: ['/api/blobs/sha256:12'], body: 'bytes', status: 400, text: 'invalid digest format' },
-  // Until they are built: what is right otherwise.
-  { mistake: 'a pull', at: ['/api/pull'], body: { name: 'llama3.2:3b', stream: false }, status: 501, text: /run "ollama pull llama3\.2:3b" on the node/ },
-  { mistake: 'a push', at: ['/api/push'], body: { model: 'scripted' }, status: 501, text: /run "ollama push scripted"/ },
-  { mistake: 'a create', at: ['/api/create'], body: { model: 'new', from: 'scripted' }, status: 501, text: /run "ollama create new"/ },
-  { mistake: 'a copy', at: ['/api/copy'], body: { source: 'scripted', destination: 'x' }, status: 501, text: /run "ollama cp scripted"/ },
-  { mistake: 'a delete', at: ['DELETE /api/delete'], body: { model: 'scripted' }, status: 501, text: /run "ollama rm scripted"/ },
+  { mistake: 'a model that no registry has', at: ['/api/pull'], body: { name: 'llama3.2:3b', stream: false }, status: 500, text: 'pull model manifest: file does not exist' },
+  { mistake: 'more nodes than there are', at: ['/api/pull'], body: { model: 'new', replicas: 2 }, status: 503, text: /^2 nodes are to hold it: besides those that hold it there is only n1$/ },
+  { mistake: 'no nodes', at: ['/api/pull'], body: { model: 'new', replicas: 0 }, status: 400, text: 'replicas must be between 1 and 1000' },
+  { mistake: 'a source that is a path', at: ['/api/create'], body: { model: 'new', from: '../x' }, status: 400, text: 'invalid model name' },
+  // Until it is built: what is right otherwise.
+  { mistake: 'a create from files', at: ['/api/create'], body: { model: 'new', files: { 'a.gguf': `sha256:${'a'.repeat(64)}` } }, status: 501, text: /run "ollama create"/ },
   { mistake: 'a blob', at: [`/api/blobs/sha256:${'a'.repeat(64)}`], body: 'bytes', status: 501, text: /keeps no blobs/ },
 ]
 

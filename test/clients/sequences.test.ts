@@ -98,7 +98,7 @@ test('the ollama command: run with a model that nobody holds, and what it asks o
   const shown = await call('POST', '/api/show', { model: 'nobody' })
   expect([shown.status, json(shown)]).toEqual([404, { error: "model 'nobody:latest' not found" }])
   const pull = await call('POST', '/api/pull', { model: 'nobody' })
-  expect([pull.status, json<{ error: string }>(pull).error]).toEqual([501, expect.stringContaining('ollama pull nobody')])
+  expect([pull.status, pull.text]).toEqual([200, '{"status":"pulling manifest"}\n{"error":"pull model manifest: file does not exist"}\n'])
   expect(json(await call('GET', '/api/status'))).toMatchObject({ cloud: { disabled: true } })
   expect((await call('POST', '/api/me')).status).toBe(401)
   expect(json(await call('GET', '/api/experimental/model-recommendations'))).toEqual({ recommendations: [] })
@@ -120,9 +120,14 @@ test.for(KINDS)('Open WebUI: lists, chats and unloads over %s', async (kind, { s
   await until('it is in memory', async () => json<Listed>(await call('GET', '/api/ps', undefined, headers)).models.some((each) => each.model === model))
   for (const { expires_at: at } of json<Listed>(await call('GET', '/api/ps', undefined, headers)).models) expect(new Date(at).getTime()).toBeGreaterThan(Date.now())
   expect(json<Part>(await call('POST', '/api/generate', { model, keep_alive: 0 }, headers))).toMatchObject({ done: true, done_reason: 'unload' })
-  // It shows the text of an error's body.
-  for (const [method, path, body] of [['POST', '/api/pull', { name: 'x' }], ['DELETE', '/api/delete', { name: model }], ['POST', '/api/copy', { source: model, destination: 'y' }], ['POST', '/api/create', { model: 'z', from: model }]] as const)
-    expect([path, json<{ error: string }>(await call(method, path, body, headers)).error]).toEqual([path, expect.stringMatching(/^Drover does not/)])
+  // It shows the text of an error's body, and of the last line of a pull.
+  for (const [method, path, body, text] of [
+    ['DELETE', '/api/delete', { name: 'nobody' }, "model 'nobody' not found"], ['POST', '/api/copy', { source: 'nobody', destination: 'y' }, 'model "nobody" not found'],
+    ['POST', '/api/create', { model: 'z', files: { 'z.gguf': `sha256:${'0'.repeat(64)}` } }, expect.stringMatching(/^Drover keeps no blobs/)],
+  ] as const)
+    expect([path, json<{ error: string }>(await call(method, path, body, headers)).error]).toEqual([path, text])
+  const pull = await call('POST', '/api/pull', { name: 'x' }, headers)
+  expect(pull.text.trimEnd().split('\n').map((line) => JSON.parse(line) as object)).toEqual([{ status: 'pulling manifest' }, { error: 'pull model manifest: file does not exist' }])
 })
 
 test.for(KINDS)('Copilot: looks every model up, then chats over %s', async (kind, { site: { call, models } }) => {
@@ -163,7 +168,7 @@ test.for(KINDS)('Home Assistant: validates, and chats with its own context lengt
   expect((await call('GET', '/api/tags')).status).toBe(200)
   const pull = await call('POST', '/api/pull', { model: 'nobody', stream: false })
   // 401 and 403 would ask for another key.
-  expect([pull.status, json<{ error: string }>(pull).error]).toEqual([501, expect.stringContaining('ollama pull nobody')])
+  expect([pull.status, json<{ error: string }>(pull).error]).toEqual([500, 'pull model manifest: file does not exist'])
   for (const [keepAlive, numCtx] of [[-1, 8192], ['300s', 2048]] as const) {
     const parts = await stream(await call('POST', '/api/chat', { model, messages: say('job=ha tokens=8 Hello!'), stream: true, options: { ...OPTIONS, num_ctx: numCtx }, keep_alive: keepAlive, tools: null, think: false }))
     expect(parts.every((part) => part.model === model)).toBe(true)
