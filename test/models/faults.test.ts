@@ -77,6 +77,8 @@ test('a worker that is stopped gives its pull back at once', async ({ drover, sc
   expect(await site.holders(MODEL)).toEqual(NODES.filter((node) => node !== busy[0]))
 })
 
+const middle = (times: number[]) => times.toSorted((a, b) => a - b)[5]!
+
 test('a pull of a minute delays no answer', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: ['n1'], library: [{ name: MODEL, size: 60_000_000, rate: 1_000_000 }] })
   const answer = async (key: string) => {
@@ -93,7 +95,6 @@ test('a pull of a minute delays no answer', async ({ drover, scripted }) => {
   for (let i = 0; i < 10; i += 1) beside.push(await answer(`b${i}`))
   // Both beside the same pull, which has not ended: nobody waited for it.
   expect(pull.last()?.status).toMatch(/^pulling/)
-  const middle = (times: number[]) => times.toSorted((a, b) => a - b)[5]!
   expect(middle(beside)).toBeLessThan(middle(alone) + 250)
   pull.leave()
 })

@@ -108,15 +108,17 @@ interface Asked {
   body?: string | FormData | undefined
   /** By default POST where there is a body, else GET. */
   method?: 'DELETE' | 'PATCH' | undefined
+  /** Further ones. */
+  headers?: Record<string, string>
 }
 
 /** One request with the key. @throws ExitError when nobody answers, or the key is refused; what ends the signal, when that does */
-export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body, method }: Asked): Promise<Response> => {
+export const ask = async ({ url, apiKey }: Gateway, path: string, { signal, body, method, headers = {} }: Asked): Promise<Response> => {
   const key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }
   const post = { ...(body !== undefined && { method: 'POST', body }), ...(method !== undefined && { method }) }
   let response: Response
   try {
-    response = await fetch(new URL(path, url), { ...post, headers: { ...key, ...(typeof body === 'string' && { 'content-type': 'application/json' }) }, signal })
+    response = await fetch(new URL(path, url), { ...post, headers: { ...headers, ...key, ...(typeof body === 'string' && { 'content-type': 'application/json' }) }, signal })
   } catch (error) {
     if (signal.aborted && signal.reason !== error) throw signal.reason
     throw unreachable(url, error)

@@ -17,7 +17,7 @@ const loop = (paused = () => false) => {
   const running: Held[] = []
   const begun: string[] = []
   const givenUp: string[] = []
-  let heard = () => undefined as void
+  let heard: (() => void) | undefined
   const draining = new AbortController()
   stopping.push(draining)
   const over = modelLoop({
@@ -47,7 +47,7 @@ const loop = (paused = () => false) => {
       waiting.push({ name, abort })
       return abort
     })
-    heard()
+    heard?.()
     return aborts
   }
   return { add, running, begun, givenUp, over, draining, end: (name: string) => running.find((each) => each.name === name)?.end() }

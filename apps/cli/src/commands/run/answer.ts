@@ -1,6 +1,7 @@
 import { EXIT, ExitError } from '@drover/service'
 import { z } from 'zod'
 import { ask, type Gateway, jsonOf, readTags, reasonOf } from '../../gateway-client.ts'
+import { lines, refusal } from '../lines.ts'
 import { notHere } from '../show.ts'
 
 /** An event of `/api/chat`: a piece of the answer, its end with the figures (ns), or the error that it ends with. */
@@ -30,12 +31,6 @@ export interface Answer {
   /** The last event, with the figures. */
   end: ChatEvent
   headers: Headers
-}
-
-/** What stands in an error body of Ollama's API, else its beginning. */
-const refusal = (body: string): string => {
-  const parsed = z.object({ error: z.string() }).safeParse(jsonOf(body))
-  return parsed.success ? parsed.data.error : body.trim().slice(0, 300)
 }
 
 /**
@@ -68,18 +63,6 @@ export const answer = async (gateway: Gateway, body: string, signal: AbortSignal
     throw error instanceof ExitError ? error : new ExitError(`the connection to ${gateway.url} broke before the answer was whole (${reasonOf(error)})`, EXIT.failed)
   }
   throw new ExitError('the answer stopped without its end: it is not whole', EXIT.failed)
-}
-
-/** Whole lines, empty ones left out. */
-async function* lines({ body }: Response): AsyncGenerator<string> {
-  if (!body) return
-  let rest = ''
-  for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
-    const whole = (rest + chunk).split('\n')
-    rest = whole.pop() ?? ''
-    for (const line of whole) if (line.trim() !== '') yield line
-  }
-  if (rest.trim() !== '') yield rest
 }
 
 const ms = (ns = 0): string => `${(ns / 1e6).toFixed(1)} ms`
