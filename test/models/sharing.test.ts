@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import { makeKey, OPERATOR_KEY } from '../keys/making.ts'
-import { until } from '../support/drover.ts'
+import { statusOf, until } from '../support/drover.ts'
 import { send } from '../support/raw.ts'
 import { test } from '../support/world.ts'
 import { goesBack, modelSite, pullLines } from './site.ts'
@@ -36,6 +36,7 @@ test('it goes on while one client is left, and stops with the last', async ({ dr
   const far = second.last()?.completed ?? 0
   await until('it goes on', () => (second.last()?.completed ?? 0) > far + 1_500_000)
   expect(await site.sum(MODEL, 'pulling')).toBe(1)
+  expect((await statusOf(site.url)).lanes.filter(({ running }) => running > 0)).toEqual([expect.objectContaining({ model: expect.stringMatching(/^@n[12]$/) as string, class: 'models', waiting: 0, running: 1 })])
   second.leave()
   const left = performance.now()
   await until('it has stopped', async () => (await site.sum(MODEL, 'pulling')) === 0)

@@ -62,6 +62,7 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
       kind: engine.kind,
       ...(engine.layout && { layout: engine.layout }),
       ...(view.version !== undefined && { version: view.version }),
+      ...(engine.only && { only: [...engine.only] }),
       speaks: [...engine.speaks],
       held: view.held.map((held) => ({ ...held, continues: continues(engine, held) })),
       loaded: view.loaded,

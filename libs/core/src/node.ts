@@ -74,6 +74,8 @@ export const EngineRecord = z.object({
   /** How it runs models; absent: on its node. */
   layout: Layout.optional(),
   version: z.string().optional(),
+  /** The only models that are used of it, whatever else it holds; absent: all. */
+  only: z.array(ModelName).optional(),
   /** Dialects whose endpoints it has itself; a newer worker may name one that this reader does not know. */
   speaks: z.array(z.string()),
   held: z.array(HeldModel),
@@ -89,6 +91,10 @@ export const EngineRecord = z.object({
   quarantined: z.array(QuarantineRecord).optional(),
 })
 export type EngineRecord = z.infer<typeof EngineRecord>
+
+/** Whether work on models can bring this one to an engine: others are not changed by us, and what may not be used there is not brought. */
+export const canBring = ({ kind, layout = 'node', only }: { kind: EngineKind; layout?: Layout | undefined; only?: readonly ModelName[] | undefined }, model: ModelName): boolean =>
+  kind === 'ollama' && layout === 'node' && only?.includes(model) !== false
 
 /** Concurrent generations of one model on an engine. */
 export const slotsFor = (

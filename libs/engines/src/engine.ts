@@ -57,6 +57,8 @@ export interface Engine {
   /** How it runs its models; absent: on this node. */
   readonly layout?: Layout
   readonly url: string
+  /** The only models that are used of it; absent: all. */
+  readonly only?: readonly ModelName[]
   /** Dialects whose endpoints it has itself. */
   readonly speaks: readonly DialectId[]
   /**

@@ -6,6 +6,7 @@ export const onlyModels = (engine: Engine, models: readonly ModelName[]): Engine
   const allowed = new Set(models)
   return {
     ...engine,
+    only: models,
     // It may learn another dialect with its first look.
     get speaks() {
       return engine.speaks

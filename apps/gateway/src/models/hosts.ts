@@ -1,32 +1,30 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BrokerError, type EngineRecord, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, canBring, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
 import type { View } from '../registry-view.ts'
-
-/** What a node holds is changed through its Ollama. */
-export const isOllama = ({ kind, layout = 'node' }: Pick<EngineRecord, 'kind' | 'layout'>): boolean => kind === 'ollama' && layout === 'node'
 
 const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
   node: node.id,
-  holds: node.engines.some((engine) => isOllama(engine) && engine.held.some((held) => held.model === model)),
+  holds: node.engines.some((engine) => canBring(engine, model) && engine.held.some((held) => held.model === model)),
   preference: node.preference,
   free: node.gpus.reduce((sum, { free }) => sum + free, node.memory?.free ?? 0),
   models: new Set(node.engines.flatMap(({ held }) => held.map((each) => each.model))).size,
 })
 
-/** Why nothing can be changed on a node just now. */
-const unfitness = (node: NodeRecord): string | undefined => (!node.engines.some(isOllama) ? 'has no Ollama' : node.draining ? 'takes no work: it is drained, or is being stopped' : undefined)
+/** Why a model cannot be brought to a node just now, nor changed there. */
+const unfitness = (node: NodeRecord, model: ModelName): string | undefined =>
+  !node.engines.some((engine) => canBring(engine, model)) ? 'has no Ollama that may hold it' : node.draining ? 'takes no work: it is drained, or is being stopped' : undefined
 
 /** Nodes that could hold a model, or do. */
-export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node) === undefined).map((node) => hostOf(node, model))
+export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))
 
 /** Those that a request names in `x-drover-nodes`; `undefined`: it names none. @throws BrokerError `bad_request` for one that cannot do it */
-export const namedNodes = ({ 'x-drover-nodes': given }: IncomingHttpHeaders, { nodes }: Pick<View, 'nodes'>): string[] | undefined => {
+export const namedNodes = ({ 'x-drover-nodes': given }: IncomingHttpHeaders, { nodes }: Pick<View, 'nodes'>, model: ModelName): string[] | undefined => {
   if (given === undefined) return undefined
   const names = [...new Set(String(given).split(',').map((name) => name.trim()).filter(Boolean))]
   if (names.length === 0) throw new BrokerError('bad_request', 'invalid x-drover-nodes header: it is the name of a node, or several with commas between them')
   for (const name of names) {
     const node = nodes.find(({ id }) => id === name)
-    const why = node ? unfitness(node) : 'is not there'
+    const why = node ? unfitness(node, model) : 'is not there'
     if (why !== undefined) throw new BrokerError('bad_request', `node '${name.slice(0, 64)}' ${why}`)
   }
   return names
@@ -44,7 +42,7 @@ export const holdersOf = ({ nodes, holders }: Pick<View, 'nodes' | 'holders'>, m
   return nodes.flatMap((node): HoldingNode[] => {
     const here = held.filter((holder) => holder.node.id === node.id)
     if (here.length === 0) return []
-    const unfit = unfitness(node) ?? (here.some(({ engine }) => isOllama(engine)) ? undefined : 'holds it on an engine that is no Ollama: its file is to be changed there')
+    const unfit = unfitness(node, model) ?? (here.some(({ engine }) => canBring(engine, model)) ? undefined : 'holds it on an engine that is no Ollama: its file is to be changed there')
     return [{ node: node.id, ...(unfit !== undefined && { unfit }) }]
   })
 }

@@ -18,7 +18,7 @@ export const onHolders = (call: keyof typeof DONE, deps: ModelDeps): ((c: Contex
     if (work.call === 'copy') checkAllowed(c, work.destination)
     const held = (await visibleTo(c.get('caller'), view).resolve(asked)) === undefined ? [] : holdersOf(view, model)
     if (held.length === 0) throw managementNotFound(call, work.call === 'delete' ? work.model : asked)
-    const named = namedNodes(incoming.headers, view)
+    const named = namedNodes(incoming.headers, view, model)
     const holders = named ? named.map((node) => held.find((each) => each.node === node) ?? { node, unfit: 'does not hold it' }) : held
     const left = new AbortController()
     const leave = () => left.abort()

@@ -23,7 +23,7 @@ export const push = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     const { work, model, c } = order
     const asked = work.call === 'push' ? work.model : model
     const hosts = (await visibleTo(c.get('caller'), deps.view).resolve(asked)) === undefined ? [] : hostsFor(deps.view, model).filter(({ holds }) => holds)
-    const named = namedNodes(c.env.incoming.headers, deps.view)
+    const named = namedNodes(c.env.incoming.headers, deps.view, model)
     if (named && named.length > 1) throw new BrokerError('bad_request', 'a model is pushed from one node: x-drover-nodes names several')
     const from = bestHost(named ? hosts.filter(({ node }) => named.includes(node)) : hosts)
     if (from === undefined) throw managementNotFound('push', asked)
@@ -40,8 +40,9 @@ export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
     const from = work.call === 'create' && typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
     if (needsBlobs || !from) return c.json({ error: NO_FILES }, 501)
     checkAllowed(c, from)
-    const node = bestHost(hostsFor(deps.view, from))
-    const nodes = namedNodes(c.env.incoming.headers, deps.view) ?? (node === undefined ? [] : [node])
+    const able = new Set(hostsFor(deps.view, model).map(({ node: each }) => each))
+    const node = bestHost(hostsFor(deps.view, from).filter(({ node: each }) => able.has(each)))
+    const nodes = namedNodes(c.env.incoming.headers, deps.view, model) ?? (node === undefined ? [] : [node])
     if (nodes.length === 0) throw new BrokerError('cannot_run', 'no node with an Ollama is there that could make it')
     return throughLines(deps, order, nodes, 'made')
   })

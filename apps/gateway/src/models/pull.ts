@@ -12,7 +12,7 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     const { work, model, c } = order
     if (work.call !== 'pull') throw new Error('this route pulls')
     checkAllowed(c, model)
-    const named = namedNodes(c.env.incoming.headers, view)
+    const named = namedNodes(c.env.incoming.headers, view, model)
     const replicas = order.replicas ?? settings.pullReplicas
     const { on, missing } = named ? { on: named, missing: named.length } : placeModel(hostsFor(view, model), replicas)
     if (on.length < missing) throw tooFewNodes(replicas, replicas - missing, on)

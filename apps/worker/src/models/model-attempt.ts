@@ -1,5 +1,5 @@
 import type { Lease } from '@drover/broker'
-import { BrokerError, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
+import { BrokerError, canBring, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
 import { engineCall } from '@drover/dialects'
 import type { Engine, EngineView } from '@drover/engines'
 import { engineLines } from './engine-lines.ts'
@@ -21,12 +21,13 @@ interface Doer {
 /** Which Ollamas have a part in the work: all that hold what is to go or to be copied, else one. */
 const doersOf = (work: ModelWork, { seats }: ModelAttemptDeps): Doer[] => {
   const model = canonicalName(subjectOf(work))
+  const brought = canonicalName(work.call === 'copy' ? work.destination : work.model)
   const all = [...seats()].flatMap(({ engine, view }): Doer[] => {
-    if (engine.kind !== 'ollama') return []
+    if (brought === undefined || !canBring(engine, brought)) return []
     const held = view.held.find((each) => each.model === model)?.engineName
     return [{ engine, ...(held !== undefined && { held }) }]
   })
-  if (all.length === 0) throw new BrokerError('engine_failed', 'no Ollama answers on this node')
+  if (all.length === 0) throw new BrokerError('engine_failed', 'no Ollama answers on this node that may hold it')
   const holders = all.filter(({ held }) => held !== undefined)
   if (work.call === 'delete' || work.call === 'copy') return holders
   // A name that is there under other letters is pulled under its own.
