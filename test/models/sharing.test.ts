@@ -115,3 +115,20 @@ test('a key that may not use a model may not bring, copy or make it', async ({ d
   expect(await status('/api/delete', { model: 'mine2' }, 'DELETE')).toBe(200)
   expect(await engine.admin.managed('other')).toMatchObject({ pulls: 0, creates: 0, copies: 0 })
 })
+
+test('clients that come and go at the same time never take a pull from one that stays', async ({ drover, scripted }) => {
+  const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: slow(3) })
+  const staying: ReturnType<typeof pullLines>[] = []
+  for (let i = 0; i < 8; i += 1) {
+    const goes = pullLines(site.gateways[i % 2]!.url, { model: MODEL })
+    await until('it is told of it', () => goes.lines.length > 0)
+    goes.leave()
+    // As the last one leaves, another comes.
+    staying.push(pullLines(site.gateways[(i + 1) % 2]!.url, { model: MODEL }))
+    if (i < 7) staying.at(-1)!.leave()
+  }
+  const last = staying.at(-1)!
+  await last.over
+  expect(last.lines.at(-1)).toEqual({ status: 'success' })
+  expect(await site.holders(MODEL)).toHaveLength(1)
+})

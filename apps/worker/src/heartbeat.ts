@@ -55,6 +55,7 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
     ...(local && { memory: machineMemory() }),
     gpus: gpus(),
     preempted: slots.preempted,
+    changesModels: true,
     lending: draining() ? undefined : lending(),
     ...coordinating(),
     engines: [...slots.seats()].filter(isOfUse).map(({ engine, view, busy }) => ({

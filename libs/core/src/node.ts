@@ -117,6 +117,8 @@ export const NodeRecord = z.object({
   gpus: z.array(z.object({ name: z.string(), memory: z.number(), free: z.number() })),
   /** Batch attempts that had to make room for interactive jobs since the worker started; absent: a worker of before. */
   preempted: z.int().optional(),
+  /** It takes work on its models from its own lane; absent: a worker of before, which does not look there. */
+  changesModels: z.boolean().optional(),
   /** Memory that it lends to models of many nodes; absent: none. */
   lending: LendingRecord.optional(),
   /** How it runs models over many nodes; absent: it does not. */

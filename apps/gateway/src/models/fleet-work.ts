@@ -26,6 +26,8 @@ export interface FleetWork {
   timeoutMs: number
   /** In place of a node that is gone, or whose engine is; `undefined`: there is none. Absent: none is to be. */
   another?(used: ReadonlySet<string>): Promise<Assignment | undefined>
+  /** The job of that node anew, of a job that its others have given up as we came. Absent: it has no others. */
+  again?(node: string): Promise<Assignment | undefined>
   /** Nobody wants it any more. */
   signal: AbortSignal
   /** How all of them are getting on, as one engine would tell it. */
@@ -42,8 +44,10 @@ const ELSEWHERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['engine_failed', '
 /** Times that a job which others have just given up is asked for anew. */
 const MOST_AGAIN = 3
 
+const cancelled = () => new BrokerError('cancelled', 'request canceled')
+
 /** Has several nodes do the same work. Resolves when each has done it, or will not; never rejects. */
-export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs, another, signal, onLine }: FleetWork): Promise<FleetOutcome> => {
+export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs, another, again, signal, onLine }: FleetWork): Promise<FleetOutcome> => {
   const progress = new NodesProgress(on.length)
   const outcome: FleetOutcome = { done: [], failed: [] }
   const used = new Set(on.map(({ node }) => node))
@@ -57,7 +61,7 @@ export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs,
     const job = await NodeWork.start(deps.broker, { node, id, work, model, timeoutMs, onProgress: (line) => tell(progress.take(number, line)) })
     try {
       const left = new Promise<BrokerError>((resolve) => {
-        const leave = () => resolve(new BrokerError('cancelled', 'request canceled'))
+        const leave = () => resolve(cancelled())
         if (signal.aborted) leave()
         else signal.addEventListener('abort', leave, { once: true, signal: over.signal })
       })
@@ -70,16 +74,20 @@ export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs,
     }
   }
 
+  const nextAfter = async (error: BrokerError | 'again', { node }: Assignment, tries: number): Promise<Assignment | undefined> => {
+    if (signal.aborted) return undefined
+    if (error === 'again') return tries < MOST_AGAIN ? again?.(node) : undefined
+    return ELSEWHERE.has(error.code) ? another?.(used) : undefined
+  }
+
   const turn = async (first: Assignment, number: number): Promise<void> => {
-    for (let at: Assignment = first, again = 0; ; ) {
-      const error = await attempt(at, number).catch((thrown: unknown) => toBrokerError(thrown))
-      if (error === undefined) return void outcome.done.push(at.node)
-      const isAgain = error === 'again' && again < MOST_AGAIN
-      again += 1
-      const next = signal.aborted ? undefined : isAgain ? { node: at.node } : error === 'again' || ELSEWHERE.has(error.code) ? await another?.(used).catch(() => undefined) : undefined
-      if (!next) return void outcome.failed.push({ node: at.node, error: error === 'again' ? new BrokerError('cancelled', 'request canceled') : error })
-      used.add(next.node)
-      at = next
+    for (let at: Assignment | undefined = first, tries = 0; at; tries += 1) {
+      const { node } = at
+      used.add(node)
+      const error: BrokerError | 'again' | undefined = await attempt(at, number).catch((thrown: unknown) => toBrokerError(thrown))
+      if (error === undefined) return void outcome.done.push(node)
+      at = await nextAfter(error, at, tries).catch(() => undefined)
+      if (!at) outcome.failed.push({ node, error: error === 'again' ? cancelled() : error })
     }
   }
 

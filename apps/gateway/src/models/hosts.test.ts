@@ -5,7 +5,7 @@ import { holdersOf, hostsFor, namedNodes } from './hosts.ts'
 const MODEL = 'm:latest' as ModelName
 const held = (model: ModelName): HeldModel => ({ model, engineName: model, digest: 'd', size: 1, modifiedAt: '' })
 const engine = (facts: Partial<EngineRecord> = {}): EngineRecord => ({ id: 'e', kind: 'ollama', speaks: [], held: [], loaded: [], slotsPerModel: 1, maxLoaded: 1, busy: {}, ...facts })
-const node = (id: string, facts: Partial<NodeRecord> = {}): NodeRecord => ({ v: 1, id, version: '0', engines: [engine()], labels: {}, preference: 0, draining: false, gpus: [], startedAt: 0, ...facts })
+const node = (id: string, facts: Partial<NodeRecord> = {}): NodeRecord => ({ v: 1, id, version: '0', engines: [engine()], labels: {}, preference: 0, draining: false, changesModels: true, gpus: [], startedAt: 0, ...facts })
 
 const NODES = [
   node('plain', { memory: { total: 9, free: 5 }, gpus: [{ name: 'g', memory: 9, free: 7 }] }),
@@ -15,6 +15,7 @@ const NODES = [
   node('others', { engines: [engine({ only: ['x:latest' as ModelName] })] }),
   node('cluster', { engines: [engine({ kind: 'llama-server', layout: 'cluster' })] }),
   node('empty', { engines: [] }),
+  node('old', { changesModels: undefined }),
 ]
 const view = {
   nodes: NODES,
@@ -33,7 +34,7 @@ test('nodes that are named are those, or the one that cannot do it is told', () 
   const named = (text: string) => namedNodes({ 'x-drover-nodes': text }, view, MODEL)
   expect(namedNodes({}, view, MODEL)).toBeUndefined()
   expect(named('holds, plain,holds')).toEqual(['holds', 'plain'])
-  for (const [text, reason] of [['nobody', 'is not there'], ['plain,drains', 'takes no work'], ['llama', 'has no Ollama that may hold it'], ['others', 'has no Ollama that may hold it'], [' , ', 'invalid x-drover-nodes'], ['../x', 'is not there']] as const)
+  for (const [text, reason] of [['nobody', 'is not there'], ['plain,drains', 'takes no work'], ['llama', 'has no Ollama that may hold it'], ['others', 'has no Ollama that may hold it'], [' , ', 'invalid x-drover-nodes'], ['../x', 'is not there'], ['old', 'of a version that does not']] as const)
     expect(() => named(text), text).toThrow(reason)
 })
 

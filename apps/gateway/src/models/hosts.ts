@@ -11,8 +11,11 @@ const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
 })
 
 /** Why a model cannot be brought to a node just now, nor changed there. */
-const unfitness = (node: NodeRecord, model: ModelName): string | undefined =>
-  !node.engines.some((engine) => canBring(engine, model)) ? 'has no Ollama that may hold it' : node.draining ? 'takes no work: it is drained, or is being stopped' : undefined
+const unfitness = (node: NodeRecord, model: ModelName): string | undefined => {
+  if (!node.engines.some((engine) => canBring(engine, model))) return 'has no Ollama that may hold it'
+  if (node.draining) return 'takes no work: it is drained, or is being stopped'
+  return node.changesModels ? undefined : 'has a worker of a version that does not change models'
+}
 
 /** Nodes that could hold a model, or do. */
 export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))

@@ -23,15 +23,17 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
       const [next] = await claim(placeModel(hostsFor(view, model).filter(({ node }) => !used.has(node)), replicas).on, 1)
       return next
     }
+    const again = async (node: string) => (await claim([node], 1))[0]
     const claimed = missing === 0 ? [] : await claim(on, missing)
     if (claimed.length > 0) c.get('headers')['x-drover-nodes'] = claimed.map(({ node }) => node).join(', ')
     return answeredInLines(deps, order, async (reply) => {
       if (claimed.length === 0) reply.line({ status: 'pulling manifest' })
-      const outcome = await workOnNodes(deps, { work, model, on: claimed, timeoutMs, ...(!named && { another }), signal: reply.left, onLine: (line) => reply.line(line) })
+      const outcome = await workOnNodes(deps, { work, model, on: claimed, timeoutMs, again, ...(!named && { another }), signal: reply.left, onLine: (line) => reply.line(line) })
       const error = failureOf(outcome, 'pulled')
-      if (error) throw error
       // Whoever asks this gateway for it next finds it.
       await view.refresh()
+      // Somebody else may have brought it to where it is wanted.
+      if (error && (named || placeModel(hostsFor(view, model), replicas).missing > 0)) throw error
     })
   })
 
