@@ -11,6 +11,8 @@ export interface LibraryModel {
   rate?: number
   /** What every pull ends with instead of success. */
   fails?: string
+  /** Every pull is cut off behind its first line. */
+  breaks?: boolean
   /** The pull says nothing more from this byte of the first layer on. */
   stall_at?: number
 }
@@ -59,7 +61,7 @@ export class Library {
 
   find(name: string): Required<LibraryModel> | undefined {
     const found = this.#models.find((model) => withTag(model.name).toLowerCase() === withTag(name).toLowerCase())
-    return found && { size: 1_000_000, layers: 2, rate: 0, fails: '', stall_at: Infinity, ...found }
+    return found && { size: 1_000_000, layers: 2, rate: 0, fails: '', breaks: false, stall_at: Infinity, ...found }
   }
 
   layersOf({ name, size, layers }: Required<LibraryModel>): Layer[] {

@@ -77,6 +77,20 @@ test('a worker that is stopped gives its pull back at once', async ({ drover, sc
   expect(await site.holders(MODEL)).toEqual(NODES.filter((node) => node !== busy[0]))
 })
 
+test('an engine that always breaks off is asked three times, and then the reason is told', async ({ drover, scripted }) => {
+  const site = await modelSite({ drover, scripted }, { nodes: ['n1', 'n2'], library: [{ name: MODEL, breaks: true }] })
+  const pull = pullLines(site.url, { model: MODEL }, { 'x-drover-nodes': 'n1' })
+  await pull.over
+  expect(pull.lines).toEqual([{ status: 'pulling manifest' }, { error: expect.stringMatching(/^node n1: engine .* closed the connection/) as string }])
+  expect((await site.nodes.get('n1')!.engine.admin.managed(MODEL)).pulls).toBe(3)
+  // Where none is named the other one is tried, too.
+  await site.nodes.get('n2')!.engine.admin.library([{ name: MODEL }])
+  const anywhere = pullLines(site.url, { model: MODEL })
+  await anywhere.over
+  expect(anywhere.last()).toEqual({ status: 'success' })
+  expect(await site.holders(MODEL)).toEqual(['n2'])
+})
+
 const middle = (times: number[]) => times.toSorted((a, b) => a - b)[5]!
 
 test('a pull of a minute delays no answer', async ({ drover, scripted }) => {

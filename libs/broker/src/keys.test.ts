@@ -1,6 +1,6 @@
 import type { JobClass, ModelName, Requirements } from '@drover/core'
 import { expect, test } from 'vitest'
-import { laneOf, readLane } from './keys.ts'
+import { laneOf, nodeLane, readLane, shownLane } from './keys.ts'
 
 const CASES: readonly [string, JobClass, Requirements | undefined, string][] = [
   ['llama3.1:8b', 'interactive', undefined, 'llama3.1%3A8b~interactive'],
@@ -20,4 +20,10 @@ test.for(CASES)('the lane of %s, %s, %o is called %s, and its name says all of t
 test('jobs that require different things stand in different lanes', () => {
   const lanes = CASES.map(([, , required]) => laneOf('m:latest' as ModelName, 'interactive', required))
   expect(new Set(lanes).size).toBe(5)
+})
+
+test('the lane of a node is no model’s, and is shown with the name of the node', () => {
+  expect(nodeLane('n.1-a')).toBe('~models~n.1-a')
+  expect(shownLane(nodeLane('n.1-a'))).toEqual({ model: '@n.1-a', class: 'models' })
+  expect(shownLane(laneOf('~models:latest' as ModelName, 'interactive'))).toEqual({ model: '~models:latest', class: 'interactive' })
 })

@@ -73,6 +73,14 @@ test('only our own headers reach an engine', async () => {
   expect(heard?.headers['content-type']).toBe('application/json')
 })
 
+test('a call may be another than a POST, with a body all the same', async () => {
+  const { server, http } = await serve(({ response }) => json(response, {}))
+  const sink = recordingSink()
+  http.post({ ...call, method: 'DELETE' }, sink)
+  await sink.over
+  expect(server.heard[0]).toMatchObject({ method: 'DELETE', path: call.path, body: call.body })
+})
+
 test('a key of the engine goes along as a bearer token, also when looking', async () => {
   const { server } = await serve(({ response }) => json(response, { fine: true }))
   const http = engineAt(`${server.url}/behind/a/proxy/`, 'engine-key')

@@ -78,6 +78,12 @@ const pull: Route = async (context, response, fields) => {
     out.tell({ error: 'pull model manifest: file does not exist' })
     return out.end()
   }
+  if (model.breaks) {
+    await sleep(TICK_MS)
+    done()
+    response.destroy()
+    return
+  }
   let from = 0
   for (const layer of library.layersOf(model)) {
     if (!(await bring(layer, model, from, { tell: out.tell, gone: () => left }))) {

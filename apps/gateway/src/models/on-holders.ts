@@ -1,4 +1,4 @@
-import { BrokerError } from '@drover/core'
+import { BrokerError, subjectOf } from '@drover/core'
 import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
@@ -14,10 +14,10 @@ export const onHolders = (call: keyof typeof DONE, deps: ModelDeps): ((c: Contex
   ordered(call, deps, async ({ work, model, c }) => {
     const { view, settings } = deps
     const { incoming, outgoing } = c.env
-    const asked = work.call === 'copy' ? work.source : model
+    const asked = subjectOf(work)
     if (work.call === 'copy') checkAllowed(c, work.destination)
     const held = (await visibleTo(c.get('caller'), view).resolve(asked)) === undefined ? [] : holdersOf(view, model)
-    if (held.length === 0) throw managementNotFound(call, work.call === 'delete' ? work.model : asked)
+    if (held.length === 0) throw managementNotFound(call, asked)
     const named = namedNodes(incoming.headers, view, model)
     const holders = named ? named.map((node) => held.find((each) => each.node === node) ?? { node, unfit: 'does not hold it' }) : held
     const left = new AbortController()

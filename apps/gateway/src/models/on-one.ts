@@ -7,7 +7,7 @@ import { failureOf, workOnNodes } from './fleet-work.ts'
 import { hostsFor, namedNodes } from './hosts.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps, type Ordered } from './order.ts'
 
-const throughLines = (deps: ModelDeps, order: Ordered, nodes: readonly string[], verb: string): Response =>
+const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | 'c' | 'stream'>, nodes: readonly string[], verb: string): Response =>
   answeredInLines(deps, order, async (reply) => {
     const { work, model } = order
     const on = nodes.map((node) => ({ node }))
@@ -21,7 +21,7 @@ const throughLines = (deps: ModelDeps, order: Ordered, nodes: readonly string[],
 export const push = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
   ordered('push', deps, async (order) => {
     const { work, model, c } = order
-    const asked = work.call === 'push' ? work.model : model
+    const asked = work.model
     const hosts = (await visibleTo(c.get('caller'), deps.view).resolve(asked)) === undefined ? [] : hostsFor(deps.view, model).filter(({ holds }) => holds)
     const named = namedNodes(c.env.incoming.headers, deps.view, model)
     if (named && named.length > 1) throw new BrokerError('bad_request', 'a model is pushed from one node: x-drover-nodes names several')
@@ -37,7 +37,7 @@ export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
   ordered('create', deps, (order) => {
     const { work, model, needsBlobs, c } = order
     checkAllowed(c, model)
-    const from = work.call === 'create' && typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
+    const from = typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
     if (needsBlobs || !from) return c.json({ error: NO_FILES }, 501)
     checkAllowed(c, from)
     const able = new Set(hostsFor(deps.view, model).map(({ node: each }) => each))

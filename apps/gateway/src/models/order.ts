@@ -1,4 +1,4 @@
-import { BrokerError, canonicalName, subjectOf, type ModelCall, type ModelName } from '@drover/core'
+import { BrokerError, canonicalName, subjectOf, type ModelCall, type ModelName, type ModelWork } from '@drover/core'
 import { parseModelWork, type ModelOrder } from '@drover/dialects'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { Context } from 'hono'
@@ -23,7 +23,8 @@ export interface ModelDeps extends FleetDeps, NativeDeps {
 }
 
 /** What is to be done, by whom it is asked, and the answer to write to. */
-export interface Ordered extends ModelOrder {
+export interface Ordered<C extends ModelCall = ModelCall> extends ModelOrder {
+  work: Extract<ModelWork, { call: C }>
   /** The canonical name of the model that it is about. */
   model: ModelName
   c: Context<GatewayEnv>
@@ -36,7 +37,7 @@ export const checkAllowed = (c: Context<GatewayEnv>, name: string): void => {
 }
 
 /** A route that changes what nodes hold: its request is read and checked before `act` is asked. */
-export const ordered = (call: ModelCall, deps: ModelDeps, act: (order: Ordered) => Response | Promise<Response>): ((c: Context<GatewayEnv>) => Promise<Response>) =>
+export const ordered = <C extends ModelCall>(call: C, deps: ModelDeps, act: (order: Ordered<C>) => Response | Promise<Response>): ((c: Context<GatewayEnv>) => Promise<Response>) =>
   native(deps, async (body, c) => {
     const order = parseModelWork(call, body)
     if (order.ignored.length > 0) c.get('headers')['x-drover-ignored'] = order.ignored.join(', ')
@@ -44,11 +45,11 @@ export const ordered = (call: ModelCall, deps: ModelDeps, act: (order: Ordered) 
     if (!model) throw new BrokerError('bad_request', 'invalid model name')
     deps.admission.checkMemory()
     await deps.view.refresh()
-    return act({ ...order, model, c })
+    return act({ ...order, work: order.work as Ordered<C>['work'], model, c })
   })
 
 /** Answers with lines as `run` tells them, and with how it ends. */
-export const answeredInLines = (deps: ModelDeps, { c, stream }: Ordered, run: (reply: LinesReply) => Promise<void>): Response => {
+export const answeredInLines = (deps: ModelDeps, { c, stream }: Pick<Ordered, 'c' | 'stream'>, run: (reply: LinesReply) => Promise<void>): Response => {
   if (deps.replies.size >= deps.settings.maxOpen) throw new BrokerError('queue_full', 'server busy, please try again.  too many open requests')
   const reply = new LinesReply({ outgoing: c.env.outgoing, headers: c.get('headers'), stream })
   deps.replies.add(reply)

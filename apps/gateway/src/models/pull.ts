@@ -10,7 +10,6 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
   ordered('pull', deps, async (order) => {
     const { broker, view, settings } = deps
     const { work, model, c } = order
-    if (work.call !== 'pull') throw new Error('this route pulls')
     checkAllowed(c, model)
     const named = namedNodes(c.env.incoming.headers, view, model)
     const replicas = order.replicas ?? settings.pullReplicas
