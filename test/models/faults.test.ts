@@ -5,8 +5,8 @@ import { test } from '../support/world.ts'
 import { goesBack, modelSite, pullLines } from './site.ts'
 
 const MODEL = 'big:latest'
-/** Four seconds of work on each node. */
-const LIBRARY = [{ name: MODEL, size: 4_000_000, layers: 2, rate: 1_000_000 }]
+/** Six seconds of work on each node. */
+const LIBRARY = [{ name: MODEL, size: 6_000_000, layers: 2, rate: 1_000_000 }]
 const NODES = ['n1', 'n2', 'n3']
 
 /** A pull of two copies, in whose middle something happens. */
@@ -22,7 +22,7 @@ const twoOfThree = async (sources: Parameters<typeof modelSite>[0], happens: (si
   expect(pull.lines.at(-1)).toEqual({ status: 'success' })
   expect(pull.lines.filter(({ status }) => status === 'success')).toHaveLength(1)
   expect(goesBack(pull.lines)).toBe(false)
-  for (const { total, digest } of pull.lines) if (digest !== undefined) expect(total).toBe(4_000_000)
+  for (const { total, digest } of pull.lines) if (digest !== undefined) expect(total).toBe(6_000_000)
   expect(pull.lines.filter(({ completed, total }) => completed === total && total !== undefined)).toHaveLength(2)
   return { site, busy }
 }

@@ -41,7 +41,9 @@ export interface FleetOutcome {
 
 /** What another node may do better; the rest is the engine's own word. */
 const ELSEWHERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['engine_failed', 'engine_protocol', 'engine_stalled', 'attempts_exhausted', 'node_lost', 'internal'])
-/** Times that a job which others have just given up is asked for anew. */
+/** A job that ends as cancelled so soon after we came was given up by its others at that moment, ms. */
+const AS_WE_CAME_MS = 2_000
+/** Times that such a job is asked for anew. */
 const MOST_AGAIN = 3
 
 const cancelled = () => new BrokerError('cancelled', 'request canceled')
@@ -58,6 +60,7 @@ export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs,
   /** One node's try. Answers why it has not done it. */
   const attempt = async ({ node, id, fresh = true }: Assignment, number: number): Promise<BrokerError | 'again' | undefined> => {
     const over = new AbortController()
+    const cameAt = performance.now()
     const job = await NodeWork.start(deps.broker, { node, id, work, model, timeoutMs, onProgress: (line) => tell(progress.take(number, line)) })
     try {
       const left = new Promise<BrokerError>((resolve) => {
@@ -66,8 +69,8 @@ export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs,
         else signal.addEventListener('abort', leave, { once: true, signal: over.signal })
       })
       const error = await Promise.race([job.ended, untilGone(deps, { node, begun: () => job.begun, signal: over.signal }), left])
-      // Those who had it have left it as we came.
-      return error?.code === 'cancelled' && !fresh && !job.begun && !signal.aborted ? 'again' : error
+      const isGivenUp = error?.code === 'cancelled' && !fresh && performance.now() - cameAt < AS_WE_CAME_MS
+      return isGivenUp && !signal.aborted ? 'again' : error
     } finally {
       over.abort()
       await job.leave()

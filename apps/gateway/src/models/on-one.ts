@@ -3,6 +3,7 @@ import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
 import { visibleTo } from '../keys/visible.ts'
+import { needsBlobs } from './blobs.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
 import { hostsFor, namedNodes } from './hosts.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps, type Ordered } from './order.ts'
@@ -30,15 +31,13 @@ export const push = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     return throughLines(deps, order, [from], 'pushed')
   })
 
-const NO_FILES = 'Drover keeps no blobs: run "ollama create" on the node that is to hold the model, and Drover sees the change within seconds'
-
 /** `POST /api/create` from a model: on the nodes that are named, or on the best one, which is one that holds that model if there is any. */
 export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
   ordered('create', deps, (order) => {
-    const { work, model, needsBlobs, c } = order
+    const { work, model, c } = order
     checkAllowed(c, model)
     const from = typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
-    if (needsBlobs || !from) return c.json({ error: NO_FILES }, 501)
+    if (order.needsBlobs || !from) return needsBlobs(c)
     checkAllowed(c, from)
     const able = new Set(hostsFor(deps.view, model).map(({ node: each }) => each))
     const node = bestHost(hostsFor(deps.view, from).filter(({ node: each }) => able.has(each)))
