@@ -91,15 +91,14 @@ test('a call waits until the work of others leaves room, and those that were fir
 })
 
 test('once somebody has waited for a turn, the model in memory takes no new calls until the other has had its own', async () => {
-  const { memory, call } = house({ turnMs: 20 })
+  const { memory, call } = house({ turnMs: 2_000 })
   const first = call(file('a'))
   await first.entered
   const other = call(file('b'))
   const within = call(file('a'))
   await within.entered
-  await sleep(30)
+  await expect.poll(() => memory.admits('a' as ModelName)).toBe(false)
   expect(memory.admits('a:latest' as ModelName)).toBe(true)
-  expect(memory.admits('a' as ModelName)).toBe(false)
   expect(memory.admits('b' as ModelName)).toBe(false)
   const late = call(file('a'))
   expect(await settled(late.entered)).toBe(false)
@@ -168,7 +167,7 @@ test.each([
   expect(stopped()).toEqual([])
   a.leave()
   await sleep(60)
-  expect(stopped()).toEqual(expected)
+  await expect.poll(stopped).toEqual(expected)
 })
 
 test('a model whose file has changed is ended when nobody uses it', async () => {
@@ -184,7 +183,7 @@ test('a model whose file has changed is ended when nobody uses it', async () => 
 })
 
 test('a model whose memory somebody else wants goes when it is idle, and takes no new calls once it has had its turn', async () => {
-  const { memory, running, events, call } = house({ turnMs: 300 })
+  const { memory, running, events, call } = house({ turnMs: 2_000 })
   const a = call(file('a'))
   await a.entered
   const wanted = (is = true) => memory.wanted('a' as ModelName, is)
@@ -192,8 +191,7 @@ test('a model whose memory somebody else wants goes when it is idle, and takes n
   // Its turn is not over.
   const b = call(file('a'))
   await b.entered
-  await sleep(320)
-  expect(memory.admits('a' as ModelName)).toBe(false)
+  await expect.poll(() => memory.admits('a' as ModelName)).toBe(false)
   const late = call(file('a'))
   expect(await settled(late.entered)).toBe(false)
   wanted(false)
