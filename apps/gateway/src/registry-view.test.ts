@@ -3,7 +3,10 @@ import { expect, onTestFinished, test } from 'vitest'
 import { RegistryView } from './registry-view.ts'
 
 const held = (model: string) => ({ model, engineName: model, digest: '', size: 0, modifiedAt: '' })
-const node = (id: string, ...models: string[]) => ({ id, engines: [{ id: 'e', kind: 'ollama', held: models.map(held) }] }) as unknown as NodeRecord
+/** A node whose engine has these models, or is away when there are none. */
+const node = (id: string, ...models: string[]) => ({ id, engines: [{ id: 'e', kind: 'ollama', held: models.map(held), maxLoaded: Math.sign(models.length) }] }) as unknown as NodeRecord
+/** Its engine is there and has none. */
+const emptied = (id: string) => ({ id, engines: [{ id: 'e', kind: 'ollama', held: [], maxLoaded: 1 }] }) as unknown as NodeRecord
 const coordinator = (id: string, models: string[], shortOf: ShortOf[] = []) =>
   ({ id, engines: [{ id: 'cluster', kind: 'llama-server', layout: 'cluster', held: models.map(held) }], shortOf }) as unknown as NodeRecord
 
@@ -27,9 +30,9 @@ test('a model whose last holder has just gone, or whose engine is away, is still
   }
 })
 
-test('one that was removed from an engine that is there is not', async () => {
+test.each([['others', node('a', 'other:latest')], ['none', emptied('a')]])('one that was removed from an engine that is there and has %s is not', async (_which, now) => {
   const { view, become } = await viewOf(node('a', M, 'other:latest'))
-  await become(node('a', 'other:latest'))
+  await become(now)
   expect(await view.resolve('m')).toBeUndefined()
 })
 

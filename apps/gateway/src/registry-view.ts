@@ -133,6 +133,6 @@ const sortOf = ({ engine: { kind, layout = 'node' } }: Holder): string => `${kin
 const couldNever = ({ shortOf }: NodeRecord, { layout }: EngineRecord, { model }: HeldModel): boolean =>
   layout === 'cluster' && shortOf?.some((short) => short.model === model && short.never) === true
 
-/** Its engine is there and holds other models: it is not coming back by itself. */
+/** Its engine is there, which one that answers says by how many models it can have in memory: what it no longer holds is not coming back by itself. */
 const wasRemoved = ({ node, engine }: Holder, nodes: readonly NodeRecord[]): boolean =>
-  nodes.some(({ id, engines }) => id === node.id && engines.some((each) => each.id === engine.id && each.held.length > 0))
+  nodes.some(({ id, engines }) => id === node.id && engines.some((each) => each.id === engine.id && each.maxLoaded > 0))
