@@ -64,6 +64,7 @@ test('a batch of messages that is cancelled tells of every request', async ({ dr
     const { id } = await anthropic.messages.batches.create({ requests: [request('a', 'tokens=1000 rate=5'), request('b', 'tokens=1000 rate=5')] })
     await anthropic.messages.batches.cancel(id)
     expect((await endedBatch(anthropic, id)).request_counts).toEqual({ processing: 0, succeeded: 0, errored: 0, canceled: 2, expired: 0 })
+    expect((await all(await anthropic.messages.batches.results(id))).map(({ result }) => result.type)).toEqual(['canceled', 'canceled'])
   }))
 })
 

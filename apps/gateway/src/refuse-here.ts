@@ -3,6 +3,7 @@ import { dialects } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { Admission } from './admission.ts'
 import type { GatewayEnv } from './app.ts'
+import { retryHeaders } from './reply.ts'
 
 export interface RefuseDeps {
   admission: Pick<Admission, 'retryAfterMs'>
@@ -17,6 +18,6 @@ export const refuseHere = (c: Context<GatewayEnv>, thrown: unknown, { admission,
   const retryMs = error.retry === 'caller' ? admission.retryAfterMs(error) : undefined
   return c.body(body, status as 400, {
     'content-type': contentType,
-    ...(retryMs !== undefined && { 'retry-after': String(Math.ceil(retryMs / 1_000)), 'retry-after-ms': String(Math.round(retryMs)) }),
+    ...(retryMs !== undefined && retryHeaders(retryMs)),
   })
 }

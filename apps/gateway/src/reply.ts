@@ -226,6 +226,12 @@ export const errorOf = ({ outcome, error }: TerminalRecord): BrokerError =>
 /** Who may come again and is not told better does so after this, ms. */
 const AGAIN_MS = 2_000
 
+/** When to come again, in whole seconds and in milliseconds: both say the same. */
+export const retryHeaders = (retryMs: number) => {
+  const ms = Math.round(retryMs)
+  return { 'retry-after': String(Math.ceil(ms / 1_000)), 'retry-after-ms': String(ms) }
+}
+
 /**
  * An error as a whole answer in the route's own dialect; where the caller may try again `Retry-After` (s) and, for the clients of OpenAI
  * and Anthropic, `retry-after-ms`.
@@ -243,7 +249,7 @@ export const sendRefusal = (
     ...headers,
     'content-type': contentType,
     'content-length': Buffer.byteLength(body),
-    ...(error.retry === 'caller' && { 'retry-after': String(Math.ceil(retryMs / 1_000)), 'retry-after-ms': String(Math.round(retryMs)) }),
+    ...(error.retry === 'caller' && retryHeaders(retryMs)),
   })
   outgoing.end(body)
 }

@@ -96,7 +96,8 @@ export class BatchRun {
   }
 
   async #proceed(batch: Batch): Promise<void> {
-    const ready = batch.state === 'validating' ? await this.#validate(batch) : batch
+    // Also one that was cancelled before anybody had looked at it: each of its requests is told so.
+    const ready = batch.plan ? batch : await this.#validate(batch)
     if (ready && !isOver(ready.state) && !this.#over.signal.aborted) await this.#work(ready)
   }
 

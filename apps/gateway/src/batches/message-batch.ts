@@ -4,11 +4,12 @@ const time = (ms: number | undefined): string | null => (ms === undefined ? null
 
 /** A batch as Anthropic's API shows it; `base` is where this gateway is reached. */
 export const messageBatch = ({ id, spec, state, createdAt, deadline, since, counts }: Batch, base: string) => {
-  const { completed, cancelled, expired } = counts
+  const { completed, expired } = counts
   const over = isOver(state)
   /** What has no result when a batch has ended never will have one. */
-  const rest = (spec.count ?? counts.total) - completed - counts.failed - cancelled - expired
-  const failed = counts.failed + (over ? rest : 0)
+  const rest = (spec.count ?? counts.total) - completed - counts.failed - counts.cancelled - expired
+  const failed = counts.failed + (over && state !== 'cancelled' ? rest : 0)
+  const cancelled = counts.cancelled + (state === 'cancelled' ? rest : 0)
   return {
     id,
     type: 'message_batch' as const,
