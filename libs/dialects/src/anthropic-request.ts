@@ -1,7 +1,7 @@
 import { canonicalName } from '@drover/core'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ParsedRequest } from './dialect.ts'
-import { anyObject, badRequest, described, float, ignore, int, list, schemaOf, struct, text, top, type Check, type Ignored, type Schema } from './fields.ts'
+import { anyObject, badRequest, described, float, ignore, int, list, schemaOf, struct, text, top, type Check, type Ignored, type Schema, written } from './fields.ts'
 import { base64Image } from './images.ts'
 import { readJsonBody } from './json-body.ts'
 
@@ -75,8 +75,8 @@ const content = (blocks: Blocks): Check => {
       ignore(ignored, `${place.path}.${kind}`)
       return undefined
     }
-    const known = block.check(value, { ...place, path: `${place.path}.${String(kind)}` }, ignored) as JsonObject
-    required(known, `a block of type "${String(kind)}"`, ...block.needs)
+    const known = block.check(value, { ...place, path: `${place.path}.${written(kind)}` }, ignored) as JsonObject
+    required(known, `a block of type "${written(kind)}"`, ...block.needs)
     return known
   })
   const many = list(one, 10_000, '[]anthropic.ContentBlock')
@@ -125,7 +125,7 @@ const tool: Check = described({ ...schemaOf(toolFields), required: ['name', 'inp
   if (!isObject(value)) return toolFields(value, place, ignored)
   const { type: kind = 'custom', ...fields } = value
   if (kind !== 'custom' && kind !== null) {
-    ignore(ignored, `${place.path}.${String(kind)}`)
+    ignore(ignored, `${place.path}.${written(kind)}`)
     return undefined
   }
   const known = toolFields(fields, place, ignored) as JsonObject

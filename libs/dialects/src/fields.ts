@@ -1,6 +1,9 @@
 import { BrokerError } from '@drover/core'
 import { isObject, type JsonObject } from './delta.ts'
 
+/** What a client wrote, for a message to it. Not by `String`: an object may say that it cannot be made one. */
+export const written = (value: unknown): string => (typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing'))
+
 /** Where a value stands: the innermost Go struct and the path from the top, as this API's servers name them in their errors (Ollama v0.33). */
 export interface Place {
   struct: string

@@ -1,7 +1,7 @@
 import { canonicalName } from '@drover/core'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ParsedRequest } from './dialect.ts'
-import { anyObject, badRequest, described, flag, float, int, list, schemaOf, struct, text, tools, top } from './fields.ts'
+import { anyObject, badRequest, described, flag, float, int, list, schemaOf, struct, text, tools, top, written } from './fields.ts'
 import type { Check, Ignored, Schema } from './fields.ts'
 import { AUDIO, base64Audio, IMAGE_URL, imageUrl } from './images.ts'
 import { readJsonBody } from './json-body.ts'
@@ -19,7 +19,7 @@ const oneOf = (values: readonly string[], refuse: (value: unknown) => string): C
 
 const EFFORT_NAMES = EFFORTS.map((one) => `"${one}"`).join(', ')
 
-const effort = oneOf(EFFORTS, (value) => `invalid reasoning value: '${String(value)}' (must be one of ${EFFORT_NAMES})`)
+const effort = oneOf(EFFORTS, (value) => `invalid reasoning value: '${written(value)}' (must be one of ${EFFORT_NAMES})`)
 
 /** The name of a JSON value's type when Go decodes it into an empty interface. */
 const goType = (value: unknown) =>

@@ -1,7 +1,7 @@
 import { canonicalName } from '@drover/core'
 import { isFilled, isObject, type JsonObject } from './delta.ts'
 import type { ParsedRequest } from './dialect.ts'
-import { anyObject, badRequest, described, flag, float, ignore, int, list, schemaOf, struct, text, top, type Check, type Ignored, type Schema } from './fields.ts'
+import { anyObject, badRequest, described, flag, float, ignore, int, list, schemaOf, struct, text, top, type Check, type Ignored, type Schema, written } from './fields.ts'
 import { AUDIO, base64Audio, IMAGE_URL, imageUrl } from './images.ts'
 import { readJsonBody } from './json-body.ts'
 import { hasReferences, type StoredWish } from './responses-stored.ts'
@@ -162,7 +162,7 @@ const tools: Check = described(
   { ...schemaOf(functions), description: 'Functions. Tools of other types are left out and named in `x-drover-ignored`.' },
   (value, place, ignored) => {
     if (!Array.isArray(value)) return functions(value, place, ignored)
-    for (const tool of value) if (!isFunction(tool)) ignore(ignored, `tools.${isObject(tool) ? String(tool['type']) : '?'}`)
+    for (const tool of value) if (!isFunction(tool)) ignore(ignored, `tools.${isObject(tool) ? written(tool['type']) : '?'}`)
     return functions(value.filter(isFunction), place, ignored)
   },
 )
@@ -279,7 +279,7 @@ const checkChoice = ({ tools: given, tool_choice: choice }: JsonObject): void =>
   if (choice === 'required' && names.size === 0) throw badRequest('tool_choice is "required", but there are no functions in tools')
   if (!isObject(choice)) return
   const wanted = Array.isArray(choice['tools']) ? choice['tools'].map((tool: JsonObject) => tool['name']) : [choice['name']]
-  for (const name of wanted) if (!names.has(name)) throw badRequest(`tool_choice names a function "${String(name)}" that is not in tools`)
+  for (const name of wanted) if (!names.has(name)) throw badRequest(`tool_choice names a function "${written(name)}" that is not in tools`)
 }
 
 export const parseResponses = (text: string): ParsedRequest => {
