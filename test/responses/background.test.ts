@@ -33,6 +33,8 @@ test('a background response is there at once, and any gateway tells how far it i
   const begun = await a.create({ model: 'small', input: 'job=bg1 tokens=20 stall_at=10', background: true, instructions: 'Be brief.', metadata: { a: 'b' } })
   expect(begun).toMatchObject({ object: 'response', status: 'queued', background: true, store: true, model: 'small', output: [], usage: null, metadata: { a: 'b' }, instructions: 'Be brief.' })
   await until('it runs', async () => (await b.retrieve(begun.id)).status === 'in_progress')
+  // What has not come to the engine yet is not let go.
+  await until('the engine runs it', async () => (await engine.admin.job('bg1')).running === 1)
   await engine.admin.release('bg1')
   const ended = await over(b, begun.id)
   const { status: _status, output: _output, usage: _usage, completed_at: _at, output_text: _text, ...same } = begun
