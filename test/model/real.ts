@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import type { JobId } from '@drover/core'
 import { keys, type Lane } from '../../libs/broker/src/keys.ts'
@@ -89,7 +90,6 @@ export class RealBroker {
   #scripts: Scripts
   #lanes: Lanes
   #names: readonly string[]
-  #fences = 0
 
   private constructor(redis: Redis, subscriber: Redis, lanes: readonly string[], edit: (lua: string, script: string) => string) {
     this.#redis = redis
@@ -123,9 +123,9 @@ export class RealBroker {
     for (const gateway of gateways) await this.gatewayLives(gateway)
   }
 
-  /** Resolves when all that was published has been heard. */
+  /** Resolves when all that was published has been heard, be it of another broker on the same Redis: no two fences have one name. */
   async heardAll(): Promise<void> {
-    const channel = `replies:fence${(this.#fences += 1)}`
+    const channel = `replies:${randomUUID()}`
     await this.#redis.publish(`${BASE}:${channel}`, '0')
     while (this.heard.at(-1)?.[0] !== channel) await new Promise((resolve) => setImmediate(resolve))
     this.heard.pop()
