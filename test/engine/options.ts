@@ -47,6 +47,8 @@ export interface ScriptedEngineOptions {
   renders?: boolean
   /** Models that it can pull; none by default. `ollama` only. */
   library?: LibraryModel[]
+  /** The folder where it keeps its models as an Ollama does: what is in there it holds, too. None by default. `ollama` only. */
+  store?: string
   /** What every request meets unless told otherwise. */
   script?: Script
   /** A file to which the beginning and the end of every run goes, one JSON line each, and under which name. None by default. */
@@ -92,6 +94,7 @@ export const toSettings = (options: ScriptedEngineOptions): Settings => {
     closesStreams: false,
     renders: true,
     library: [],
+    store: '',
     script: {},
     history: undefined,
     ...options,

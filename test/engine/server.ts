@@ -11,7 +11,7 @@ import { Residency } from './residency.ts'
 import { command } from './routes/admin.ts'
 import { llamaServerRoutes } from './routes/llama-server.ts'
 import { ollamaRoutes } from './routes/ollama.ts'
-import { modelRoute } from './routes/ollama-models.ts'
+import { holdKept, modelRoute } from './routes/ollama-models.ts'
 import { Rules } from './rules.ts'
 import { Stats } from './stats.ts'
 
@@ -49,6 +49,7 @@ const route = async (context: EngineContext, request: IncomingMessage, response:
     if (llamaServerRoutes.loading(context, response)) return
   }
   const routes = llama ? llamaServerRoutes : ollamaRoutes
+  if (context.settings.store !== '' && path === '/api/tags') await holdKept(context)
   const post = (llama ? undefined : modelRoute(method, path)) ?? (method === 'POST' ? routes.post(path) : undefined)
   if (post) post(context, request, response, await readBody(request))
   else routes.get(context, path, method, response)

@@ -71,11 +71,14 @@ export interface Line {
 }
 
 /** A pull over the wire, its lines as they come. `leave` closes its connection. */
-export const pullLines = (url: string, body: object, headers: Record<string, string> = {}) => {
+export const pullLines = (url: string, body: object, headers: Record<string, string> = {}) => streamedLines(url, '/api/pull', body, headers)
+
+/** The same of any route that tells lines. */
+export const streamedLines = (url: string, path: string, body: object, headers: Record<string, string> = {}) => {
   const abort = new AbortController()
   const lines: Line[] = []
   const over = (async () => {
-    const answer = await fetch(`${url}/api/pull`, { method: 'POST', body: JSON.stringify(body), headers, signal: abort.signal })
+    const answer = await fetch(`${url}${path}`, { method: 'POST', body: JSON.stringify(body), headers, signal: abort.signal })
     let rest = ''
     for await (const chunk of answer.body!.pipeThrough(new TextDecoderStream())) {
       const all = (rest + chunk).split('\n')

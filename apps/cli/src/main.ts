@@ -10,7 +10,7 @@ import { jobs } from './commands/jobs/jobs.ts'
 import { keys } from './commands/keys/keys.ts'
 import { list } from './commands/list.ts'
 import { cp, rm } from './commands/models/change.ts'
-import { pull, push } from './commands/models/transfer.ts'
+import { copy as transfer, pull, push } from './commands/models/transfer.ts'
 import { nodes } from './commands/nodes.ts'
 import { endWithReader } from './commands/output.ts'
 import { ps } from './commands/ps.ts'
@@ -63,6 +63,7 @@ command('list', 'list the models of all nodes', reading(list))
 command('show', 'show a model: details, nodes, who waits for it', reading(show))
 command('pull', 'bring a model to nodes', reading(pull))
 command('push', 'send a model to its registry', reading(push))
+command('transfer', 'copy a model from one node to another', reading(transfer))
 command('cp', 'copy a model under another name, on all nodes that hold it', reading(cp))
 command('rm', 'delete models on all nodes that hold them', reading(rm))
 command('clusters', 'list the models that run over several nodes, and who has which part', reading(clusters))

@@ -22,6 +22,7 @@ import { onHolders } from './models/on-holders.ts'
 import { create, push } from './models/on-one.ts'
 import type { ModelDeps } from './models/order.ts'
 import { pull } from './models/pull.ts'
+import { transfer } from './models/transfer.ts'
 import { oneOpenaiModel, openaiModels, ps, tags } from './models.ts'
 import { models, servers } from './olol.ts'
 import { nodes, oneNode, setDrained } from './nodes.ts'
@@ -135,6 +136,7 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.post('/api/create', create(deps))
   app.post('/api/copy', onHolders('copy', deps))
   app.delete('/api/delete', onHolders('delete', deps))
+  app.post('/api/transfer', transfer(deps))
   app.post('/api/blobs/:digest', putBlob)
 
   app.post('/api/me', me)

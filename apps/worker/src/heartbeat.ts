@@ -26,6 +26,8 @@ export interface HeartbeatOptions {
   lending(): NodeRecord['lending']
   /** Models over several nodes that this one coordinates, and those that it could if there were memory. */
   coordinating(): Pick<NodeRecord, 'clusters' | 'shortOf' | 'coordinates'>
+  /** Where others get its model files. */
+  copies(): NodeRecord['copies']
   /** No jobs are taken just now. */
   draining(): boolean
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
@@ -44,7 +46,7 @@ const BEAT_MS = 1_000
 const OTHERS_MS = 300
 
 /** This node's record in the registry, and what the others say of themselves in theirs. */
-export const heartbeat = ({ connection, slots, continues, facts, local, gpus, lending, coordinating, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
+export const heartbeat = ({ connection, slots, continues, facts, local, gpus, lending, coordinating, copies, draining, siblings, supervisor, onDrain, onTaken, onError }: HeartbeatOptions) => {
   const { registry, instance } = connection
   let peers: NodeRecord[] = []
 
@@ -56,6 +58,7 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
     gpus: gpus(),
     preempted: slots.preempted,
     changesModels: true,
+    copies: copies(),
     lending: draining() ? undefined : lending(),
     ...coordinating(),
     engines: [...slots.seats()].filter(isOfUse).map(({ engine, view, busy }) => ({

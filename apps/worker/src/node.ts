@@ -8,6 +8,7 @@ import { runAttempt } from './attempt.ts'
 import { checkPoints } from './check-points.ts'
 import type { WorkerConfig } from './config.ts'
 import { continuations } from './continuations.ts'
+import { copiesOf } from './copies/settings.ts'
 import { coordinatorOf } from './coordinating/settings.ts'
 import { descriptions } from './descriptions.ts'
 import { heartbeat, type Sibling } from './heartbeat.ts'
@@ -91,6 +92,8 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   const takesNothing = () => drained || stopping.signal.aborted
   siblings.push({ id, preference, slots, draining: takesNothing })
   const engines = new Map<string, Engine>()
+  /** It runs the models of the folder. */
+  let own: Engine | undefined
   let cards: NodeRecord['gpus'] = []
   const partials = continuations({
     slots,
@@ -107,6 +110,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     gpus: () => cards,
     lending: () => lending.record(),
     coordinating: () => coordinator?.told() ?? {},
+    copies: () => copies?.record(),
     draining: takesNothing,
     siblings,
     supervisor: process.env['DROVER_SUPERVISOR'],
@@ -142,6 +146,9 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         onError,
       })
     : undefined
+  const copies = local
+    ? copiesOf(config, { node: id, connection, seats: () => slots.seats(), own: () => own, log, onChange: () => void alive.beat(), onError })
+    : undefined
   const told = descriptions({
     registry: connection.registry,
     slots,
@@ -157,6 +164,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
       if (view) log.info({ engine: engine.id, kind: engine.kind, models: view.held.map(({ model }) => model) }, 'engine holds')
       else log.warn({ engine: engine.id, reason: reason instanceof Error ? reason.message : undefined }, 'engine cannot be used')
       void alive.beat()
+      void copies?.look().catch(onError)
       told.tell()
       partials.look()
       connection.jobs.wake()
@@ -186,7 +194,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
   await Promise.all([search(), lookAtGpus()])
   // After the others: the spare model is for a worker none of whose engines, remote ones included, has a model.
   const alone = () => siblings.every((node) => [...node.slots.seats()].every(({ engine, view }) => engine === own || view.held.length === 0))
-  const own: Engine | undefined = local ? ownModels(config, budget.share('models', () => lending.miss()), log, alone, () => connection.jobs.wake()) : undefined
+  own = local ? ownModels(config, budget.share('models', () => lending.miss()), log, alone, () => connection.jobs.wake()) : undefined
   if (own) {
     engines.set(own.id, own)
     await stock.add(own)
@@ -200,7 +208,9 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     await new Promise((resolve) => setTimeout(resolve, NAME_TRY_MS))
   }
 
-  await Promise.all([lending.start(), coordinator?.start()])
+  await Promise.all([lending.start(), coordinator?.start(), copies?.start()])
+  // Whoever is told that it works finds it as it is now.
+  await alive.beat()
 
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
   const saving = checkPoints()
@@ -254,6 +264,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
     node: id,
     connection,
     seats: () => slots.seats(),
+    copies,
     tellHeld: async (engine) => {
       await stock.look(engine)
       await alive.beat()
@@ -302,6 +313,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
         partials.stop()
         watch.close()
         saving.close()
+        copies?.close()
         await coordinator?.close()
         await lending.close('all')
         await connection.close()

@@ -48,6 +48,8 @@ export const keys = (prefix: string) => ({
   wire: `${prefix}:wire`,
   /** Hash, as long as a pull may take: by node the job that pulls this model there, and since when (`lua/pulls.lua`). */
   pulls: (model: ModelName, insecure: boolean) => `${prefix}:pulls:${insecure ? 'insecure:' : ''}${model}`,
+  /** String, for ever: the secret by which those who copy model files from each other know each other (`tickets.ts`). */
+  copySecret: `${prefix}:copysecret`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
   /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */

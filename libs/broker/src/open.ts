@@ -16,6 +16,7 @@ import { StoredResponses } from './responses.ts'
 import { scripts } from './scripts.ts'
 import { SharedPulls } from './shared-pulls.ts'
 import { sweeper } from './sweeper.ts'
+import { ticketsOf } from './tickets.ts'
 import { checkWire, tellWire } from './wire.ts'
 import { WebhookStore } from './webhooks.ts'
 import { VIEW_KEYS, WorkerBroker } from './worker.ts'
@@ -144,6 +145,8 @@ export const openWorker = async (node: string, settings: BrokerSettings) => {
     jobs,
     registry,
     loans,
+    /** What this node and others show each other when they copy model files. */
+    tickets: ticketsOf(parts),
     /** Runs whenever the connection comes back. */
     onReady: (then: () => void) => void redis.on('ready', then),
     /** Runs when this node is to say something at once, because the answer has news for it. */

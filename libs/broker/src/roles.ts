@@ -26,7 +26,7 @@ const reach = (role: Role, prefix: string): { keys: string[]; hears: string[]; t
   const named = keys(prefix)
   const any = '*'
   if (role === 'gateway') return { keys: [`~${prefix}:*`], hears: [`&${named.replies(any)}`, `&${named.apiKeysChanged}`], tells: [`&${named.replies(any)}`, `&${named.control(any)}`, `&${named.apiKeysChanged}`] }
-  const own = [`${named.lanePrefix}:*`, named.lanes, named.bytes, named.deadlines, `${prefix}:job:*`, `${prefix}:jobs:*`, named.nodes, named.node(any), named.loans(any), named.description(any), named.wake(any), named.took(any), named.sweep, `${prefix}:use:*`]
+  const own = [`${named.lanePrefix}:*`, named.lanes, named.bytes, named.deadlines, `${prefix}:job:*`, `${prefix}:jobs:*`, named.nodes, named.node(any), named.loans(any), named.description(any), named.wake(any), named.took(any), named.sweep, named.copySecret, `${prefix}:use:*`]
   return {
     // Whether a gateway lives, what it writes, and which nodes are drained decide what becomes of jobs: that is only to be read.
     // What has ended it tells, and cannot read; who has webhooks it may know, not what they are.

@@ -8,24 +8,48 @@ const PART = {
   tag: /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$/,
 }
 
+const HOST = 'registry.ollama.ai'
+const NAMESPACE = 'library'
+
 /**
  * The canonical spelling of a model's name: Ollama's default host and namespace dropped, a tag always there, lower case
  * (look-up is case-insensitive). The suffix `:local`, which Ollama's clients add so that a model is not run in its maker's cloud, is no
  * part of it. `undefined` for a text that cannot be a name.
  */
 export const canonicalName = (text: string): ModelName | undefined => {
+  const parts = split(text)
+  if (!parts) return undefined
+  const { host, namespace, name, tag } = parts
+  const official = host.toLowerCase() === HOST
+  const prefix = official ? (namespace.toLowerCase() === NAMESPACE ? '' : `${namespace}/`) : `${host}/${namespace}/`
+  return `${prefix}${name}:${tag}`.toLowerCase() as ModelName
+}
+
+export interface NameParts {
+  host: string
+  namespace: string
+  name: string
+  tag: string
+}
+
+/** All parts of a name, also those that its canonical spelling leaves out. */
+export const nameParts = (model: ModelName): NameParts => {
+  const parts = split(model)
+  if (!parts) throw new TypeError(`${model} is no name of a model`)
+  return parts
+}
+
+const split = (text: string): NameParts | undefined => {
   const parts = text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '').split('/')
   if (parts.length > 3) return undefined
   const last = parts.pop() ?? ''
   const colon = last.lastIndexOf(':')
-  const model = colon < 0 ? last : last.slice(0, colon)
+  const name = colon < 0 ? last : last.slice(0, colon)
   const tag = colon < 0 ? 'latest' : last.slice(colon + 1)
-  const namespace = parts.pop() ?? 'library'
-  const host = parts.pop() ?? 'registry.ollama.ai'
-  if (!PART.model.test(model) || !PART.tag.test(tag) || !PART.namespace.test(namespace) || !PART.host.test(host)) return undefined
-  const official = host.toLowerCase() === 'registry.ollama.ai'
-  const prefix = official ? (namespace.toLowerCase() === 'library' ? '' : `${namespace}/`) : `${host}/${namespace}/`
-  return `${prefix}${model}:${tag}`.toLowerCase() as ModelName
+  const namespace = parts.pop() ?? NAMESPACE
+  const host = parts.pop() ?? HOST
+  const isName = PART.model.test(name) && PART.tag.test(tag) && PART.namespace.test(namespace) && PART.host.test(host)
+  return isName ? { host, namespace, name, tag } : undefined
 }
 
 /** Whether a text is already canonical, so that it need not be looked up twice. */

@@ -102,6 +102,10 @@ export const slotsFor = (
   model: ModelName,
 ): number => engine.slotsByModel?.[model] ?? engine.slotsPerModel
 
+/** Where a node puts models that are copied to it: to those of its Ollama, or into its models folder. */
+export const CopyPlace = z.enum(['ollama', 'folder'])
+export type CopyPlace = z.infer<typeof CopyPlace>
+
 /** A node as it shows itself to the others, renewed every second and gone `NODE_TTL_MS` after its last word. */
 export const NodeRecord = z.object({
   v: z.int(),
@@ -119,6 +123,8 @@ export const NodeRecord = z.object({
   preempted: z.int().optional(),
   /** It takes work on its models from its own lane; absent: a worker of before, which does not look there. */
   changesModels: z.boolean().optional(),
+  /** Where others get the files of its models, and where it could put theirs; absent: a worker that does neither. */
+  copies: z.object({ address: z.string(), port: z.int(), into: z.array(CopyPlace) }).optional(),
   /** Memory that it lends to models of many nodes; absent: none. */
   lending: LendingRecord.optional(),
   /** How it runs models over many nodes; absent: it does not. */

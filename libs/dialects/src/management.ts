@@ -5,7 +5,9 @@ import type { Check, Ignored } from './fields.ts'
 import { readJsonBody } from './json-body.ts'
 
 /** What Ollama's routes for models ask for (v0.33). */
-export type ManagementCall = 'show' | 'pull' | 'push' | 'create' | 'copy' | 'delete'
+export type ManagementCall = 'show' | 'pull' | 'push' | 'create' | 'copy' | 'delete' | OwnCall
+/** Calls that only Drover has, in the same form. */
+type OwnCall = 'transfer'
 
 export interface ManagementRequest {
   /** The model that it is about, as the client wrote it (of a copy, the source). */
@@ -43,10 +45,11 @@ export const managementFields: Record<ManagementCall, Check> = {
   ),
   copy: struct('CopyRequest', { source: text, destination: text }, { ...fold, type: 'api.CopyRequest' }),
   delete: struct('DeleteRequest', named, { ...fold, type: 'api.DeleteRequest' }),
+  transfer: struct('TransferRequest', { model: text, from: text, to: text, stream: flag }, { ...fold, type: 'drover.TransferRequest' }),
 }
 
 const STRUCTS: Record<ManagementCall, string> = {
-  show: 'ShowRequest', pull: 'PullRequest', push: 'PushRequest', create: 'CreateRequest', copy: 'CopyRequest', delete: 'DeleteRequest',
+  show: 'ShowRequest', pull: 'PullRequest', push: 'PushRequest', create: 'CreateRequest', copy: 'CopyRequest', delete: 'DeleteRequest', transfer: 'TransferRequest',
 }
 
 const DIGEST = /^sha256[:-][0-9a-fA-F]{64}$/
@@ -89,6 +92,7 @@ export const readManagement = (call: ManagementCall, input: string): ManagementR
   }
   const model = nameOf(call, body)
   if (call === 'create') checkCreate(body)
+  if (call === 'transfer' && !body['to']) throw badRequest('to is required: the node that is to have the model')
   return { model, ignored: [...ignored], fields: body }
 }
 

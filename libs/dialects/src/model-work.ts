@@ -1,7 +1,7 @@
-import { BrokerError, canonicalName, type ModelWork } from '@drover/core'
+import { BrokerError, canonicalName, type ModelCall, type ModelWork } from '@drover/core'
 import { isObject } from './delta.ts'
 import { badRequest } from './fields.ts'
-import { readManagement, type ManagementCall } from './management.ts'
+import { readManagement } from './management.ts'
 
 /** What a client asks to be done with a model. */
 export interface ModelOrder {
@@ -10,6 +10,8 @@ export interface ModelOrder {
   stream: boolean
   /** Nodes that are to have the model, of a pull that says so. */
   replicas?: number
+  /** Of a copy between nodes: which one is to have the model. */
+  to?: string
   /** Of a create: it needs blobs that were sent before. */
   needsBlobs: boolean
   ignored: string[]
@@ -27,7 +29,7 @@ const OWN = new Set(['model', 'name', 'stream'])
  * Reads a request for one of the routes that change what nodes hold.
  * @throws BrokerError `bad_request` in Ollama's words
  */
-export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: string): ModelOrder => {
+export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
   const model = plain(asked)
   const order = { stream: fields['stream'] !== false, needsBlobs: [...FILES].some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
@@ -36,6 +38,8 @@ export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: str
       return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...(typeof fields['replicas'] === 'number' && { replicas: fields['replicas'] }) }
     case 'push':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true } }
+    case 'transfer':
+      return { ...order, work: { call, model, from: (fields['from'] ?? '') as string }, to: fields['to'] as string }
     case 'delete':
       return { ...order, work: { call, model } }
     case 'copy':
@@ -61,7 +65,7 @@ export interface EngineCallOf {
 }
 
 /** @param held the engine's own name for the model, where it must hold it */
-export const engineCall = (work: ModelWork, held?: string): EngineCallOf => {
+export const engineCall = (work: Exclude<ModelWork, { call: 'transfer' }>, held?: string): EngineCallOf => {
   const call = (fields: Record<string, unknown>, streams = true, method: EngineCallOf['method'] = 'POST') => ({ method, path: `/api/${work.call}`, body: JSON.stringify(fields), streams })
   switch (work.call) {
     case 'pull':

@@ -2,12 +2,17 @@ import { createHash } from 'node:crypto'
 import { canonicalName } from '@drover/core'
 import type { ModelName } from '@drover/core'
 
+/** What a name may hold that the name of a file may not, as URLs have it: `llama3.2%3A3b.gguf` is `llama3.2:3b`. */
+const ESCAPED = /%(3A|2F)/i
+
 /**
- * The name of a model that is known by its file only: the file's name without folder, `.gguf` and the number of its part, with
- * what a name may not hold replaced by a dash.
+ * The name of a model that is known by its file only: the file's name without folder, `.gguf` and the number of its part, with `%3A` and
+ * `%2F` read as a colon and a slash, and with what a name may not hold replaced by a dash.
  */
 export const nameOfFile = (path: string): ModelName => {
   const stem = (path.split(/[/\\]/).pop() ?? '').replace(/\.gguf$/i, '').replace(/-\d{5}-of-\d{5}$/, '')
+  const escaped = ESCAPED.test(stem) ? canonicalName(stem.replaceAll(/%3A/gi, ':').replaceAll(/%2F/gi, '/')) : undefined
+  if (escaped) return escaped
   const name = stem.replace(/[^A-Za-z0-9_.-]+/g, '-').replace(/^[^A-Za-z0-9_]+/, '').slice(0, 80)
   return canonicalName(name || 'model') ?? ('model:latest' as ModelName)
 }

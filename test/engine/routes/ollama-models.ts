@@ -4,6 +4,7 @@ import { sendJson } from '../answer.ts'
 import type { EngineContext } from '../context.ts'
 import { withTag, type Layer, type LibraryModel } from '../library.ts'
 import { toModel } from '../options.ts'
+import { dropModel, hasBlob, keptModels, makeOf } from '../store.ts'
 import { parseObject, type Fields } from './fields.ts'
 
 type Route = (context: EngineContext, response: ServerResponse, fields: Fields, request: IncomingMessage) => void | Promise<void>
@@ -40,6 +41,11 @@ const teller = (response: ServerResponse, stream: boolean) => {
 const hold = ({ residency, settings }: EngineContext, name: string, facts: { digest?: string; size?: number } = {}) => {
   const model = toModel({ name: withTag(name), ...facts }, settings)
   residency.setModels([...residency.models.filter((each) => each.name.toLowerCase() !== model.name.toLowerCase()), { ...model, modifiedAt: new Date().toISOString() }])
+}
+
+/** What is in its folder it holds. */
+export const holdKept = async (context: EngineContext): Promise<void> => {
+  for (const { name, ...facts } of await keptModels(context.settings.store)) if (context.residency.find(name)?.digest !== facts.digest) hold(context, name, facts)
 }
 
 /** Brings what is missing of a layer. Answers `false` when the client has left meanwhile. */
@@ -118,9 +124,24 @@ const push: Route = (context, response, fields) => {
   out.end()
 }
 
-const create: Route = (context, response, fields) => {
+/** From files that are blobs already. */
+const createOfFiles = async ({ settings: { store }, ...context }: EngineContext, name: string, files: Record<string, string>, { tell }: { tell(line: Line): void }) => {
+  const [digest, ...more] = Object.values(files)
+  if (digest === undefined || more.length > 0) return tell({ error: 'no files provided to convert' })
+  if (store === '' || !hasBlob(store, digest)) return tell({ error: `blob ${digest} does not exist` })
+  tell({ status: 'parsing GGUF' })
+  await makeOf(store, name, digest)
+  context.library.count(name).creates += 1
+  for (const status of [`using existing layer ${digest}`, 'writing manifest', 'success']) tell({ status })
+}
+
+const create: Route = async (context, response, fields) => {
   const { residency, library } = context
   const out = teller(response, fields['stream'] !== false)
+  if (fields['files']) {
+    await createOfFiles(context, nameIn(fields), fields['files'] as Record<string, string>, out)
+    return out.end()
+  }
   const from = residency.find(String(fields['from'] ?? ''))
   if (!from) out.tell({ error: 'pull model manifest: file does not exist' })
   else {
@@ -143,7 +164,7 @@ const copy: Route = (context, response, fields) => {
   response.writeHead(200).end()
 }
 
-const remove: Route = (context, response, fields) => {
+const remove: Route = async (context, response, fields) => {
   const { residency, library } = context
   const name = nameIn(fields)
   const model = residency.find(name)
@@ -151,6 +172,7 @@ const remove: Route = (context, response, fields) => {
   library.count(name).deletes += 1
   library.forget(name)
   residency.setModels(residency.models.filter((each) => each !== model))
+  if (context.settings.store !== '') await dropModel(context.settings.store, model.name)
   response.writeHead(200).end()
 }
 

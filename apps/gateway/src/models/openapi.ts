@@ -63,5 +63,6 @@ export const modelRoutes = (): OpenApi['paths'] => ({
   '/api/create': { post: change({ call: 'create', summary: 'Make a model from another', done: LINES, needsModel: false, more: { '501': nativeError('It is to be made of files: not built.') } }) },
   '/api/copy': { post: change({ call: 'copy', summary: 'Copy a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
   '/api/delete': { delete: change({ call: 'delete', summary: 'Delete a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
+  '/api/transfer': { post: change({ call: 'transfer', summary: 'Copy a model from one node to another', done: LINES, needsModel: true }) },
   '/api/blobs/{digest}': blobs,
 })

@@ -1,13 +1,16 @@
 import type { Lease } from '@drover/broker'
 import { BrokerError, canBring, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
-import { engineCall } from '@drover/dialects'
+import { engineCall, workFailure, type Progress } from '@drover/dialects'
 import type { Engine, EngineView } from '@drover/engines'
+import type { Brought, Copies } from '../copies/copies.ts'
 import { engineLines } from './engine-lines.ts'
 import { ProgressWriter } from './progress-writer.ts'
 
 export interface ModelAttemptDeps {
   /** This node's engines that are there. */
   seats(): Iterable<{ engine: Engine; view: EngineView }>
+  /** Files of models from other nodes; absent: none are had. */
+  copies?: Copies | undefined
   /** What the engine holds is looked at, and told to the others, before the job ends: its client asks for it next. */
   tellHeld(engine: Engine): Promise<void>
 }
@@ -35,6 +38,37 @@ const doersOf = (work: ModelWork, { seats }: ModelAttemptDeps): Doer[] => {
   return first ? [first] : []
 }
 
+/** The model's files are here: its engine is to see it. */
+const made = async ({ engine, from, make }: Brought, model: string, writer: ProgressWriter, signal: AbortSignal, { seats, tellHeld }: ModelAttemptDeps): Promise<void> => {
+  if (make) {
+    const call = { method: 'POST' as const, path: '/api/create', body: JSON.stringify({ model, files: make, stream: true }), streams: true }
+    await engineLines(engine, call, { signal, onProgress: (progress) => writer.take(progress) })
+  }
+  await tellHeld(engine)
+  const isHeld = [...seats()].some((seat) => seat.engine === engine && seat.view.held.some((held) => held.model === canonicalName(model)))
+  if (!isHeld) throw workFailure(`what was copied from node ${from} is not listed by ${engine.id}: OLLAMA_MODELS of the worker and of its Ollama are to be the same folder`)
+}
+
+/** Has another node's copy brought here. Answers `false` where an engine is to bring it instead. */
+const copied = async (order: Extract<ModelWork, { call: 'pull' | 'transfer' }>, writer: ProgressWriter, signal: AbortSignal, deps: ModelAttemptDeps): Promise<boolean> => {
+  const { copies } = deps
+  const name = canonicalName(order.model)
+  const from = order.call === 'transfer' ? order.from : undefined
+  if (!name) return false
+  if (from !== undefined && !copies) throw workFailure('this node copies no model files')
+  const progress = (line: Progress) => writer.take(line)
+  if (from === undefined && [...deps.seats()].some(({ view }) => view.held.some(({ model }) => model === name))) return false
+  try {
+    const brought = await copies?.bring(name, { ...(from !== undefined && { from }), signal, onProgress: progress })
+    if (brought) await made(brought, order.model, writer, signal, deps)
+    return brought !== undefined
+  } catch (error) {
+    // An engine may get elsewhere what no node could send.
+    if (from === undefined && !signal.aborted) return false
+    throw error
+  }
+}
+
 const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttemptDeps): Promise<AttemptOutcome> => {
   const { signal } = lease
   if (signal.aborted) throw signal.reason
@@ -42,9 +76,17 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
   // What an earlier attempt has told is not told again: whoever sums it up takes nothing back.
   if (lease.next > 1) lease.resumed('continue')
   lease.head({ status: 200, contentType: 'application/x-ndjson' })
+  const writer = new ProgressWriter(lease)
+  if (order.call === 'transfer' || order.call === 'pull') {
+    try {
+      if (await copied(order, writer, signal, deps)) return { kind: 'completed' }
+    } finally {
+      writer.flush()
+    }
+  }
+  if (order.call === 'transfer') throw new BrokerError('internal', 'a copy ended without its end')
   const doers = doersOf(order, deps)
   if (doers.length === 0 && order.call === 'copy') throw new BrokerError('model_not_found', `model '${order.source}' is no longer there`)
-  const writer = new ProgressWriter(lease)
   for (const { engine, held } of doers) {
     try {
       await engineLines(engine, engineCall(order, held), { signal, onProgress: (progress) => writer.take(progress) })

@@ -68,7 +68,7 @@ export const modelWork = ({ node, connection, paused, draining, log, onError, ..
   return {
     over,
     giveBack: () => {
-      for (const [lease, order] of orders) if (order?.call === 'pull' || order?.call === 'push') lease.abort({ kind: 'returned', why: 'drained' })
+      for (const [lease, order] of orders) if (order?.call === 'pull' || order?.call === 'push' || order?.call === 'transfer') lease.abort({ kind: 'returned', why: 'drained' })
     },
   }
 }

@@ -30,7 +30,7 @@ const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
 const Manifest = z.object({ layers: z.array(z.object({ mediaType: z.string(), digest: Digest })).max(64) })
 
 /** A manifest is a few hundred bytes. */
-const MANIFEST_BYTES = 64 * 1024
+export const MANIFEST_BYTES = 64 * 1024
 
 /** Where Ollama keeps its models: where `OLLAMA_MODELS` says, in its user's home, or where its service has them on Linux. */
 export const ollamaFolders = (named: string | undefined, home = homedir()): string[] =>
@@ -84,7 +84,7 @@ const blobOf = async (folder: string, manifestPath: string): Promise<Blob | stri
 }
 
 /** Manifests lie at `HOST/NAMESPACE/MODEL/TAG`; what is not called as a model is none. */
-const manifestsIn = async (root: string): Promise<{ model: ModelName; path: string }[]> => {
+export const manifestsIn = async (root: string): Promise<{ model: ModelName; path: string }[]> => {
   let folders = [root]
   for (let depth = 0; depth < 3; depth += 1) folders = (await Promise.all(folders.map(foldersIn))).flat()
   const files = await Promise.all(folders.map(async (folder) => (await entriesOf(folder)).filter((entry) => entry.isFile()).map(({ name }) => join(folder, name))))

@@ -22,6 +22,13 @@ const transferSettings = {
 
 const pullConfig = defineConfig('cli', { ...transferSettings, replicas: setting({ schema: z.int().min(1).max(1_000).optional(), describe: 'nodes that are to have it, those that hold it already included' }) })
 const pushConfig = defineConfig('cli', transferSettings)
+const nodeName = z.string().regex(/^[\w.-]{1,64}$/, 'expected the name of a node')
+const copyConfig = defineConfig('cli', {
+  ...clientSettings,
+  from: setting({ schema: nodeName.optional(), describe: 'the node whose copy it is; else the best that has one' }),
+  to: setting({ schema: nodeName.optional(), describe: 'the node that is to have it' }),
+  json: transferSettings.json,
+})
 
 /** Shows lines as they come: bars on a terminal, which are drawn anew, and text elsewhere. */
 const shower = (): ((progress: { status: string; digest?: string | undefined; total?: number | undefined; completed?: number | undefined }) => void) => {
@@ -95,4 +102,14 @@ export const push = async (argv: readonly string[]): Promise<void> => {
   const { values } = loadConfig(pushConfig, { argv: flags, usage })
   const { insecure, node, json: raw } = values
   await transfer(gatewayOf(values), { path: '/api/push', body: { model: oneModel(words, usage), insecure }, headers: nodesHeader(node), raw })
+}
+
+/** `drover transfer MODEL --to NODE`: from one node to another, without its registry. */
+export const copy = async (argv: readonly string[]): Promise<void> => {
+  const usage = 'drover transfer MODEL --to NODE [--from NODE]'
+  const { words, flags } = splitWords(copyConfig.settings, argv)
+  const { values } = loadConfig(copyConfig, { argv: flags, usage })
+  const { from, to, json: raw } = values
+  if (to === undefined) throw new ExitError(`to which node? ${usage}`)
+  await transfer(gatewayOf(values), { path: '/api/transfer', body: { model: oneModel(words, usage), to, ...(from !== undefined && { from }) }, headers: {}, raw })
 }

@@ -1,0 +1,39 @@
+import { BrokerError, type ModelName, type NodeRecord } from '@drover/core'
+import { managementNotFound } from '@drover/dialects'
+import type { Context } from 'hono'
+import type { GatewayEnv } from '../app.ts'
+import { visibleTo } from '../keys/visible.ts'
+import { failureOf, workOnNodes } from './fleet-work.ts'
+import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.ts'
+
+const holds = ({ engines }: NodeRecord, model: ModelName): boolean => engines.some(({ layout, held }) => layout !== 'cluster' && held.some((each) => each.model === model))
+
+/** `POST /api/transfer`: copies a model from one node to another, without its registry. */
+export const transfer = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
+  ordered('transfer', deps, async (order) => {
+    const { work, model, c } = order
+    const { view, settings } = deps
+    checkAllowed(c, model)
+    if ((await visibleTo(c.get('caller'), view).resolve(work.model)) === undefined) throw managementNotFound('transfer', work.model)
+    const to = named(view.nodes, order.to ?? '')
+    if (to.draining) throw new BrokerError('bad_request', `node '${to.id}' takes no work: it is drained, or is being stopped`)
+    if (!to.copies?.into.length) throw new BrokerError('bad_request', `node '${to.id}' has no folder of models that it may write to`)
+    const senders = view.nodes.filter((node) => node.copies && node.id !== to.id && holds(node, model)).toSorted((a, b) => b.preference - a.preference)
+    const from = work.from === '' ? senders[0] : senders.find(({ id }) => id === named(view.nodes, work.from).id)
+    if (!from) throw new BrokerError('bad_request', work.from === '' ? `no other node holds ${work.model} and hands out its files` : `node '${work.from}' does not hold ${work.model}, or hands out no files`)
+    c.get('headers')['x-drover-nodes'] = to.id
+    return answeredInLines(deps, order, async (reply) => {
+      const outcome = await workOnNodes(deps, {
+        work: { ...work, from: from.id }, model, on: [{ node: to.id }], timeoutMs: settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line),
+      })
+      const error = failureOf(outcome, 'copied')
+      if (error) throw error
+      await view.refresh()
+    })
+  })
+
+const named = (nodes: readonly NodeRecord[], name: string): NodeRecord => {
+  const node = nodes.find(({ id }) => id === name)
+  if (!node) throw new BrokerError('bad_request', `node '${name.slice(0, 64)}' is not there`)
+  return node
+}

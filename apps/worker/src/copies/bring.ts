@@ -1,0 +1,118 @@
+import { stat, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Tickets } from '@drover/broker'
+import { BrokerError, inGigabytes, type ModelName } from '@drover/core'
+import { workFailure, type Progress } from '@drover/dialects'
+import { fetchFile, FileDigests, fileNameOf, readManifest, type GgufFolder, type OllamaFolder } from '@drover/engines'
+import { CopyDescription, DESCRIBE_PATH, DESCRIPTION_BYTES, FILES_PATH, SEAL_HEADER, TICKET_HEADER } from './description.ts'
+
+/** A large file is read once before it is described, ms. */
+const DESCRIBED_MS = 30 * 60_000
+
+/** A node that has the files of a model. */
+export interface Peer {
+  node: string
+  address: string
+  port: number
+}
+
+export type Destination = { kind: 'ollama'; store: OllamaFolder } | { kind: 'folder'; folder: GgufFolder }
+
+export interface Bring {
+  peer: Peer
+  model: ModelName
+  to: Destination
+  tickets: Tickets
+  signal: AbortSignal
+  onProgress(progress: Progress): void
+}
+
+/** Files that an Ollama is yet to make a model of, by name, with their digests. */
+export type ToMake = Readonly<Record<string, string>>
+
+interface Wanted {
+  digest: string
+  size: number
+  path: string
+  part: string
+}
+
+/**
+ * Copies a model's files from another node; what of them is here already is not sent again.
+ * @returns bytes that were sent, and what the Ollama is to make of the files; absent: they are a model now
+ * @throws BrokerError `engine_failed`; `engine_refused` for what cannot be done here whoever sends it; the signal's reason when that ends it
+ */
+export const bring = async ({ peer, model, to, tickets, signal, onProgress }: Bring): Promise<{ bytes: number; make?: ToMake }> => {
+  onProgress({ status: 'pulling manifest' })
+  const origin = `http://${peer.address}:${peer.port}`
+  const ticketFor = (path: string) => tickets.ticket({ node: peer.node, method: 'GET', path })
+  const description = await describedBy(peer, origin, `${DESCRIBE_PATH}?${new URLSearchParams({ model }).toString()}`, { ticketFor, tickets, signal })
+  const wanted = to.kind === 'ollama' ? await missingBlobs(description, to.store) : await missingFiles(description, to.folder, model)
+  await checkRoom(wanted)
+  let bytes = 0
+  for (const { digest, size, path, part } of wanted) {
+    const tell = (completed: number) => onProgress({ status: `pulling ${digest.slice(0, 12)}`, digest: `sha256:${digest}`, total: size, ...(completed > 0 && { completed }) })
+    tell(0)
+    const file = `${FILES_PATH}${digest}`
+    bytes += await fetchFile({ url: `${origin}${file}`, headers: () => ({ [TICKET_HEADER]: ticketFor(file) }), digest, size, path, part, signal, onProgress: tell })
+  }
+  onProgress({ status: 'verifying sha256 digest' })
+  if (to.kind === 'folder') return { bytes }
+  const { manifest, files } = description
+  if (manifest === undefined) return { bytes, make: Object.fromEntries(files.map(({ name = '', digest }) => [name, `sha256:${digest}`])) }
+  onProgress({ status: 'writing manifest' })
+  await to.store.add(model, manifest)
+  return { bytes }
+}
+
+const describedBy = async ({ node }: Peer, origin: string, path: string, { ticketFor, tickets, signal }: { ticketFor(path: string): string; tickets: Tickets; signal: AbortSignal }): Promise<CopyDescription> => {
+  const failed = (reason: string, cause?: unknown) => new BrokerError('engine_failed', `node ${node} at ${origin} ${reason}`, { cause })
+  const ticket = ticketFor(path)
+  const response = await fetch(`${origin}${path}`, { headers: { [TICKET_HEADER]: ticket }, redirect: 'error', signal: AbortSignal.any([signal, AbortSignal.timeout(DESCRIBED_MS)]) }).catch((error: unknown) => {
+    signal.throwIfAborted()
+    throw failed('cannot be reached for its files', error)
+  })
+  const text = await response.text().catch((error: unknown) => {
+    signal.throwIfAborted()
+    throw failed('broke off', error)
+  })
+  if (!response.ok) throw failed(`sends no files: ${text.slice(0, 200)}`)
+  if (text.length > DESCRIPTION_BYTES || !tickets.isSealed(ticket, text, response.headers.get(SEAL_HEADER) ?? '')) throw failed('is somebody else: its answer is not sealed')
+  const parsed = CopyDescription.safeParse(JSON.parse(text))
+  if (!parsed.success) throw failed('described the files in a form that this worker cannot read')
+  return parsed.data
+}
+
+const missingBlobs = async ({ manifest, files }: CopyDescription, store: OllamaFolder): Promise<Wanted[]> => {
+  const blobs = manifest === undefined ? files : readManifest(manifest).blobs
+  const wanted = await Promise.all(blobs.map(async ({ digest, size }) => ((await store.has({ digest, size })) ? [] : [{ digest, size, path: store.pathOf(digest), part: store.partOf(digest) }])))
+  return wanted.flat()
+}
+
+const missingFiles = async ({ manifest, files }: CopyDescription, folder: GgufFolder, model: ModelName): Promise<Wanted[]> => {
+  const alone = manifest === undefined ? undefined : readManifest(manifest).weights
+  if (typeof alone === 'string') throw workFailure(`it cannot be copied into a models folder: ${alone}`)
+  const named = alone ? [{ ...alone, name: fileNameOf(model) }] : files
+  const wanted = await Promise.all(
+    named.map(async ({ name = '', digest, size }): Promise<Wanted[]> => {
+      const path = folder.pathOf(name)
+      if (path === undefined) throw workFailure('a file is called by what can be no name of a file')
+      return (await isThere(path, digest, size)) ? [] : [{ digest, size, path, part: await folder.partOf(name, digest) }]
+    }),
+  )
+  return wanted.flat()
+}
+
+const sizeOf = (path: string): Promise<number | undefined> => stat(path).then((found) => (found.isFile() ? found.size : undefined), () => undefined)
+
+const isThere = async (path: string, digest: string, size: number): Promise<boolean> => (await sizeOf(path)) === size && (await new FileDigests().of(path)) === digest
+
+/** What is begun is to end: the room for all of it is asked for before. */
+const checkRoom = async (wanted: readonly Wanted[]): Promise<void> => {
+  const [first] = wanted
+  if (!first) return
+  const { bavail, bsize } = await statfs(dirname(first.path))
+  const missing = await Promise.all(wanted.map(async ({ size, part }) => Math.max(0, size - ((await sizeOf(part)) ?? 0))))
+  const needed = missing.reduce((sum, bytes) => sum + bytes, 0)
+  if (needed > bavail * bsize) throw workFailure(`no space left on device: ${inGigabytes(needed)} are needed in ${dirname(first.path)}, and ${inGigabytes(bavail * bsize)} are free`)
+}

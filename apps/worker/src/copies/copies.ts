@@ -1,0 +1,156 @@
+import type { WorkerConnection } from '@drover/broker'
+import { BrokerError, canBring, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
+import { workFailure, type Progress } from '@drover/dialects'
+import { GgufFolder, OllamaFolder, type Engine } from '@drover/engines'
+import type { Log } from '@drover/service'
+import { bring, type Destination, type Peer, type ToMake } from './bring.ts'
+import { startCopyServer, type CopyServer } from './copy-server.ts'
+import type { EngineSeat } from './engine-seat.ts'
+import { FilesHere } from './files-here.ts'
+
+export interface CopiesOptions {
+  node: string
+  connection: Pick<WorkerConnection, 'registry' | 'tickets'>
+  seats(): Iterable<EngineSeat>
+  /** The engine that runs the models of the folder; absent: none does. */
+  own(): Engine | undefined
+  /** Whether an engine runs on this machine, so that its files are here. */
+  isLocal(engine: Engine): boolean
+  stores: readonly string[]
+  folder: string | undefined
+  address: string
+  port: number
+  rate: number | undefined
+  log: Log
+  onChange(): void
+  onError(error: unknown): void
+}
+
+/** An engine that is to get the model, and how its files come to it. */
+interface Target {
+  engine: Engine
+  to: Destination
+}
+
+/** What a copy was for: the engine that has the model now, or that is yet to make it of the files. */
+export interface Brought {
+  engine: Engine
+  from: string
+  make?: ToMake
+}
+
+/** Files of models between this node and others: it hands out its own, and gets what it is to have. */
+export class Copies {
+  #options: CopiesOptions
+  #server: CopyServer | undefined
+  #into: CopyPlace[] = []
+
+  constructor(options: CopiesOptions) {
+    this.#options = options
+  }
+
+  /** From now on others can copy from here. @throws Error the system's when it cannot listen */
+  async start(): Promise<void> {
+    const { node, address, port, rate, seats, stores, folder, connection, log, onError } = this.#options
+    this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), tickets: connection.tickets, onError })
+    log.info({ address, port: this.#server.port }, 'hands out model files')
+    await this.look()
+    this.#options.onChange()
+  }
+
+  /** Engines have come or gone: where could a copy be put now? */
+  async look(): Promise<void> {
+    const { seats, own } = this.#options
+    const targets = await Promise.all([...seats()].filter(({ engine }) => engine.kind === 'ollama' || engine === own()).map((seat) => this.#destinationOf(seat)))
+    const into = [...new Set(targets.flatMap((to) => (to ? [to.kind] : [])))].toSorted()
+    if (into.join() === this.#into.join()) return
+    this.#into = into
+    this.#options.onChange()
+  }
+
+  record(): NodeRecord['copies'] {
+    return this.#server && { address: this.#options.address, port: this.#server.port, into: this.#into }
+  }
+
+  close(): void {
+    this.#server?.close()
+    this.#server = undefined
+  }
+
+  /**
+   * Brings a model from the first node that sends it.
+   * @param from that node alone; else any that holds it
+   * @returns `undefined`: nobody has it, or there is no place here to put it, where `from` does not say that it must be had
+   * @throws BrokerError of the last try, `engine_refused` for what must be had and cannot; the signal's reason when that ends it
+   */
+  async bring(model: ModelName, { from, signal, onProgress }: { from?: string; signal: AbortSignal; onProgress(progress: Progress): void }): Promise<Brought | undefined> {
+    const { node, connection, log } = this.#options
+    const nodes = await connection.registry.nodes()
+    const peers = peersIn(nodes.filter(({ id }) => id !== node && (from === undefined || id === from)), model)
+    const target = peers.length === 0 ? undefined : await this.#target(model)
+    if (!target) {
+      if (from === undefined) return undefined
+      if (peers.length > 0) throw workFailure(`node ${node} has no folder of models that it may write to`)
+      throw workFailure(nodes.some(({ id }) => id === from) ? `node ${from} does not hold ${model}, or hands out no files` : `node ${from} is not there`)
+    }
+    const tickets = await connection.tickets()
+    for (const [i, peer] of peers.entries()) {
+      const startedAt = performance.now()
+      try {
+        const { bytes, make } = await bring({ peer, model, to: target.to, tickets, signal, onProgress })
+        log.info({ model, from: peer.node, bytes, ms: Math.round(performance.now() - startedAt) }, 'model copied')
+        return { engine: target.engine, from: peer.node, ...(make && { make }) }
+      } catch (error) {
+        signal.throwIfAborted()
+        log.warn({ model, from: peer.node, reason: error instanceof Error ? error.message : undefined }, 'model not copied')
+        const isOurs = error instanceof BrokerError && error.code === 'engine_refused'
+        if (isOurs || i === peers.length - 1) throw error
+      }
+    }
+    return undefined
+  }
+
+  /** An Ollama before the models folder: it can be asked for everything. */
+  async #target(model: ModelName): Promise<Target | undefined> {
+    const { seats, own } = this.#options
+    const all = [...seats()]
+    for (const seat of [...all.filter(({ engine }) => canBring(engine, model)), ...all.filter(({ engine }) => engine === own())]) {
+      const to = await this.#destinationOf(seat)
+      if (to) return { engine: seat.engine, to }
+    }
+    return undefined
+  }
+
+  async #destinationOf({ engine, view }: EngineSeat): Promise<Destination | undefined> {
+    const { own, isLocal, stores, folder: root } = this.#options
+    if (engine === own()) {
+      if (root === undefined) return undefined
+      const folder = new GgufFolder(root)
+      return (await folder.isWritable()) ? { kind: 'folder', folder } : undefined
+    }
+    if (engine.kind !== 'ollama' || !isLocal(engine)) return undefined
+    for (const each of stores) {
+      const store = new OllamaFolder(each)
+      if (await isOf(store, view.held.map(({ model }) => model))) return { kind: 'ollama', store }
+    }
+    return undefined
+  }
+}
+
+/** Whether a folder is the one from which an Ollama has its models: it holds what that one holds, and is not another's with that one empty. */
+const isOf = async (store: OllamaFolder, held: readonly ModelName[]): Promise<boolean> => {
+  if (!(await store.isWritable())) return false
+  const models = await store.models()
+  return held.length === 0 ? models.size === 0 : held.every((model) => models.has(model))
+}
+
+/** Nodes that hold a model and hand out files, the newest copy first. */
+const peersIn = (nodes: readonly NodeRecord[], model: ModelName): Peer[] =>
+  nodes
+    .flatMap(({ id, copies, engines, preference }) => {
+      const held = engines.flatMap((engine) => (engine.layout === 'cluster' ? [] : engine.held.filter((each) => each.model === model)))
+      const newest = held.map(({ modifiedAt }) => Date.parse(modifiedAt) || 0)
+      return copies && held.length > 0 ? [{ peer: { node: id, address: copies.address, port: copies.port }, preference, at: Math.max(...newest) }] : []
+    })
+    .toSorted((a, b) => b.at - a.at || b.preference - a.preference)
+    .map(({ peer }) => peer)
