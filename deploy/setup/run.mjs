@@ -1,5 +1,5 @@
 /**
- * `npm start`, `npm test`, `npm run drover`, `npm run bench`, `npm run bench:cluster` and `npm run faults`: brings what is missing into the project (.drover and node_modules, nothing else),
+ * `npm start`, `npm test`, `npm run drover`, `npm run bench`, `npm run bench:cluster`, `npm run bench:copies` and `npm run faults`: brings what is missing into the project (.drover and node_modules, nothing else),
  * then runs the thing itself. Plain JavaScript for any Node from 20 on, with nothing installed.
  */
 import { mkdirSync } from 'node:fs'
@@ -102,6 +102,7 @@ const tasks = {
   },
   bench: (node) => withRedis(node, 'the benchmark', 'test/bench/main.ts'),
   'bench:cluster': (node) => withLlama(node, 'the benchmark', 'test/bench/cluster/main.ts'),
+  'bench:copies': (node) => withRedis(node, 'the benchmark', 'test/bench/copies/main.ts'),
   faults: (node) => withRedis(node, 'the fault campaign', 'test/campaign/main.ts'),
 }
 
@@ -111,7 +112,7 @@ const main = async () => {
   forwardSignals()
   mkdirSync('.drover', { recursive: true })
   await ensure(nodeAtHand, installNode)
-  const { atHand, install } = dependencies({ all: ['test', 'bench', 'bench:cluster', 'faults'].includes(task) })
+  const { atHand, install } = dependencies({ all: ['test', 'bench', 'bench:cluster', 'bench:copies', 'faults'].includes(task) })
   await ensure(atHand, install)
   return run(nodeAtHand())
 }
