@@ -1,9 +1,11 @@
 import type { Lease } from '@drover/broker'
 import { BrokerError, canBring, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
-import { engineCall, workFailure, type Progress } from '@drover/dialects'
+import { engineCall, workFailure, type HoldingWork, type Progress } from '@drover/dialects'
 import type { Engine, EngineView } from '@drover/engines'
 import type { Brought, Copies } from '../copies/copies.ts'
 import { engineLines } from './engine-lines.ts'
+import { changeMemory } from './loading.ts'
+import type { Pins } from './pins.ts'
 import { ProgressWriter } from './progress-writer.ts'
 
 export interface ModelAttemptDeps {
@@ -13,6 +15,8 @@ export interface ModelAttemptDeps {
   copies?: Copies | undefined
   /** What the engine holds is looked at, and told to the others, before the job ends: its client asks for it next. */
   tellHeld(engine: Engine): Promise<void>
+  /** How models are kept that were loaded by order. */
+  pins: Pins
 }
 
 /** An Ollama of this node, and its own name for the model where it holds it. */
@@ -22,7 +26,7 @@ interface Doer {
 }
 
 /** Which Ollamas have a part in the work: all that hold what is to go or to be copied, else one. */
-const doersOf = (work: ModelWork, { seats }: ModelAttemptDeps): Doer[] => {
+const doersOf = (work: HoldingWork, { seats }: ModelAttemptDeps): Doer[] => {
   const model = canonicalName(subjectOf(work))
   const brought = canonicalName(work.call === 'copy' ? work.destination : work.model)
   const all = [...seats()].flatMap(({ engine, view }): Doer[] => {
@@ -77,6 +81,11 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
   if (lease.next > 1) lease.resumed('continue')
   lease.head({ status: 200, contentType: 'application/x-ndjson' })
   const writer = new ProgressWriter(lease)
+  if (order.call === 'load' || order.call === 'unload') {
+    writer.take({ status: `${order.call}ing model` })
+    for (const engine of await changeMemory(order, deps.seats(), deps.pins, signal)) await deps.tellHeld(engine)
+    return { kind: 'completed' }
+  }
   if (order.call === 'transfer' || order.call === 'pull') {
     try {
       if (await copied(order, writer, signal, deps)) return { kind: 'completed' }
@@ -96,6 +105,8 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
     } finally {
       writer.flush()
     }
+    const model = order.call === 'delete' ? canonicalName(order.model) : undefined
+    if (model !== undefined) deps.pins.clear(engine, model)
     await deps.tellHeld(engine)
   }
   return { kind: 'completed' }
