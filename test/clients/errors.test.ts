@@ -93,9 +93,9 @@ const ROWS: Row[] = [
   { mistake: 'more nodes than there are', at: ['/api/pull'], body: { model: 'new', replicas: 2 }, status: 503, text: /^2 nodes are to hold it: besides those that hold it there is only n1$/ },
   { mistake: 'no nodes', at: ['/api/pull'], body: { model: 'new', replicas: 0 }, status: 400, text: 'replicas must be between 1 and 1000' },
   { mistake: 'a source that is a path', at: ['/api/create'], body: { model: 'new', from: '../x' }, status: 400, text: 'invalid model name' },
-  // Until it is built: what is right otherwise.
-  { mistake: 'a create from files', at: ['/api/create'], body: { model: 'new', files: { 'a.gguf': `sha256:${'a'.repeat(64)}` } }, status: 501, text: /run "ollama create"/ },
-  { mistake: 'a blob', at: [`/api/blobs/sha256:${'a'.repeat(64)}`], body: 'bytes', status: 501, text: /keeps no blobs/ },
+  { mistake: 'a create from files that nobody has sent', at: ['/api/create'], body: { model: 'new', files: { 'a.gguf': `sha256:${'a'.repeat(64)}` } }, status: 400, text: `blob sha256:${'a'.repeat(64)} is not here: send it before, to this gateway` },
+  { mistake: 'a file that is a path', at: ['/api/create'], body: { model: 'new', files: { '/a.gguf': `sha256:${'a'.repeat(64)}` } }, status: 400, text: 'file path must be relative' },
+  { mistake: 'a blob of another content', at: [`/api/blobs/sha256:${'a'.repeat(64)}`], body: 'bytes', status: 400, text: /^digest mismatch, expected "sha256:a{64}", got "sha256:[0-9a-f]{64}"$/ },
 ]
 
 const request = (url: string, at: string, body: unknown) => {
@@ -113,7 +113,7 @@ test('an unknown option is no mistake', async ({ site }) => {
   expect([answer.status, answer.headers['x-drover-ignored']]).toEqual([200, 'options.zz'])
 })
 
-test('a blob is never there', async ({ site }) => {
+test('a blob that nobody has sent is not there', async ({ site }) => {
   for (const [digest, status] of [[`sha256:${'a'.repeat(64)}`, 404], [`sha256-${'a'.repeat(64)}`, 404], ['sha256:12', 400]] as const)
     expect([digest, (await send(`${site.url}/api/blobs/${digest}`, { method: 'HEAD' })).status]).toEqual([digest, status])
 })
@@ -168,5 +168,4 @@ test('a full queue is a 503 that says so, and when to come again', async ({ drov
 
 // Named, for they cannot be shown from outside:
 // - `request canceled` (499): whoever cancels has gone and reads no answer; that the engine stops is a test of the clients.
-// - a mismatch of an uploaded blob's digest: blobs are not kept.
 // - /api/embed and /api/embeddings have their rows beside their dialects.

@@ -123,7 +123,7 @@ test.for(KINDS)('Open WebUI: lists, chats and unloads over %s', async (kind, { s
   // It shows the text of an error's body, and of the last line of a pull.
   for (const [method, path, body, text] of [
     ['DELETE', '/api/delete', { name: 'nobody' }, "model 'nobody' not found"], ['POST', '/api/copy', { source: 'nobody', destination: 'y' }, 'model "nobody" not found'],
-    ['POST', '/api/create', { model: 'z', files: { 'z.gguf': `sha256:${'0'.repeat(64)}` } }, expect.stringMatching(/^Drover keeps no blobs/)],
+    ['POST', '/api/create', { model: 'z', files: { 'z.gguf': `sha256:${'0'.repeat(64)}` } }, expect.stringMatching(/^blob sha256:0{64} is not here/)],
   ] as const)
     expect([path, json<{ error: string }>(await call(method, path, body, headers)).error]).toEqual([path, text])
   const pull = await call('POST', '/api/pull', { name: 'x' }, headers)

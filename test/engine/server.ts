@@ -8,6 +8,7 @@ import { Library } from './library.ts'
 import { toSettings, type ScriptedEngineOptions } from './options.ts'
 import { startPacer } from './pacer.ts'
 import { Residency } from './residency.ts'
+import { blobRoute } from './routes/blobs.ts'
 import { command } from './routes/admin.ts'
 import { llamaServerRoutes } from './routes/llama-server.ts'
 import { ollamaRoutes } from './routes/ollama.ts'
@@ -49,6 +50,7 @@ const route = async (context: EngineContext, request: IncomingMessage, response:
     if (llamaServerRoutes.loading(context, response)) return
   }
   const routes = llama ? llamaServerRoutes : ollamaRoutes
+  if (!llama && path.startsWith('/api/blobs/')) return blobRoute(context, request, response, path.slice('/api/blobs/'.length))
   if (context.settings.store !== '' && path === '/api/tags') await holdKept(context)
   const post = (llama ? undefined : modelRoute(method, path)) ?? (method === 'POST' ? routes.post(path) : undefined)
   if (post) post(context, request, response, await readBody(request))

@@ -70,6 +70,8 @@ export const makeStore = async (folder: string): Promise<void> => {
   for (const name of ['blobs', 'manifests']) await mkdir(join(folder, name), { recursive: true })
 }
 
+export const writeBlob = (folder: string, bytes: Buffer): Promise<void> => writeFile(blobPath(folder, sha256(bytes)), bytes)
+
 export const hasBlob = (folder: string, digest: string): boolean => existsSync(blobPath(folder, digest))
 
 /** What an Ollama makes of a GGUF file that is a blob already. */

@@ -17,6 +17,7 @@ import { jobRoutes } from './jobs/routes.ts'
 import { keyRoutes } from './keys/routes.ts'
 import { checkScope } from './keys/scopes.ts'
 import { visibleTo } from './keys/visible.ts'
+import type { BlobSpool } from './models/blob-spool.ts'
 import { headBlob, putBlob } from './models/blobs.ts'
 import { load, unload } from './models/in-memory.ts'
 import { onHolders } from './models/on-holders.ts'
@@ -48,6 +49,7 @@ export interface GatewayEnv {
 export interface AppDeps extends Omit<InferenceDeps, 'settings'>, Omit<BatchDeps, 'settings' | 'broker' | 'admission'>, Omit<StatusSources, 'view'> {
   settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings'] & ModelDeps['settings']
   access: Access
+  blobs: BlobSpool
   /** The gateway is being stopped. */
   draining(): boolean
 }
@@ -109,7 +111,7 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.use(async (c, next) => {
     if (c.req.method !== 'HEAD' || answersHead(c.req.path)) return next()
     const digest = /^\/api\/blobs\/([^/]+)$/.exec(c.req.path)?.[1]
-    return digest === undefined ? c.notFound() : headBlob(c, digest)
+    return digest === undefined ? c.notFound() : headBlob(c, digest, deps)
   })
 
   /** What the caller may see of nodes and models. */
@@ -138,7 +140,7 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.post('/api/copy', onHolders('copy', deps))
   app.delete('/api/delete', onHolders('delete', deps))
   app.post('/api/transfer', transfer(deps))
-  app.post('/api/blobs/:digest', putBlob)
+  app.post('/api/blobs/:digest', putBlob(deps))
   app.post('/api/load', load(deps))
   app.post('/api/unload', unload(deps))
 

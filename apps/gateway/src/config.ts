@@ -50,6 +50,8 @@ export const gatewayConfig = defineConfig('gateway', {
   batchLines: setting({ schema: z.coerce.number().int().min(1).max(1_000_000).default(100_000), describe: 'most requests of one batch' }),
   batchWindow: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'how long a batch may take; what has no answer by then is told so' }),
   pullReplicas: setting({ schema: z.coerce.number().int().min(1).max(1_000).default(1), describe: 'nodes that a pulled model is brought to, where the request does not say' }),
+  blobsDir: setting({ schema: z.string().min(1).default(fileURLToPath(new URL('../../../.drover/data/blobs', import.meta.url))), describe: 'folder for files that clients send to have models made of them; gateways that share one see the same files' }),
+  blobsLimit: setting({ schema: bytes({ min: 1 }).prefault('50gb'), describe: 'most bytes of those files together' }),
   modelTimeout: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'longest that pulling, pushing or making a model may take' }),
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),

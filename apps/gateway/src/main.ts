@@ -12,6 +12,7 @@ import { sweepFiles } from './files/sweeping.ts'
 import { gatewayConfig, requireKey, startError } from './config.ts'
 import { listen } from './http-server.ts'
 import { gatewayMetrics } from './metrics.ts'
+import { BlobSpool } from './models/blob-spool.ts'
 import { RegistryView } from './registry-view.ts'
 import type { OpenAnswer } from './reply.ts'
 import { Deliverer } from './webhooks/deliverer.ts'
@@ -60,6 +61,7 @@ runMain(async () => {
   const store = await openStore(config, broker, log)
   const sweeping = store && sweepFiles({ files: broker.files, store, who: id, onError })
   const replies = new Set<OpenAnswer>()
+  const blobs = new BlobSpool({ folder: config.blobsDir, most: config.blobsLimit, onError })
   let draining = false
   const metrics = gatewayMetrics({
     open: () => replies.size,
@@ -105,6 +107,7 @@ runMain(async () => {
     metrics,
     admission,
     replies,
+    blobs,
     store,
     settings,
     runners,
@@ -137,7 +140,7 @@ runMain(async () => {
       },
       { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.close()) },
       { name: 'leave webhooks to others', limitMs: 2_000, run: () => deliverer.stop() },
-      { name: 'leave Redis', limitMs: 2_000, run: () => (admission.stop(), view.stop(), sweeping?.stop(), broker.close()) },
+      { name: 'leave Redis', limitMs: 2_000, run: () => (blobs.close(), admission.stop(), view.stop(), sweeping?.stop(), broker.close()) },
     ],
     { log },
   )

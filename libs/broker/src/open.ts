@@ -93,6 +93,8 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     webhooks: new WebhookStore(parts),
     claims: new Claims(parts),
     pulls: new SharedPulls(parts),
+    /** What this gateway shows to workers to which it sends files. */
+    tickets: ticketsOf(parts),
     files: new Files(parts),
     responses: new StoredResponses(parts),
     apiKeys,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isBlobDigest, managementNotFound, parseManagement, type ManagementCall } from './management.ts'
+import { blobDigest, managementNotFound, parseManagement, type ManagementCall } from './management.ts'
 
 test.each<[ManagementCall, unknown, string]>([
   ['show', { name: 'a' }, 'a'],
@@ -25,5 +25,5 @@ test.each<[string, string]>([
 })
 
 test('a blob’s digest is sha256 and 64 hex digits', () => {
-  expect([`sha256:${'a'.repeat(64)}`, `sha256-${'A'.repeat(64)}`, 'a'.repeat(64), 'sha256:12', `sha256:${'g'.repeat(64)}`].map(isBlobDigest)).toEqual([true, true, false, false, false])
+  expect([`sha256:${'a'.repeat(64)}`, `sha256-${'A'.repeat(64)}`, 'a'.repeat(64), 'sha256:12', `sha256:${'g'.repeat(64)}`].map(blobDigest)).toEqual(['a'.repeat(64), 'a'.repeat(64), undefined, undefined, undefined])
 })

@@ -61,8 +61,8 @@ const STRUCTS: Record<ManagementCall, string> = {
 
 const DIGEST = /^sha256[:-][0-9a-fA-F]{64}$/
 
-/** Whether a text is the digest of a blob as Ollama writes it. */
-export const isBlobDigest = (digest: string): boolean => DIGEST.test(digest)
+/** The 64 hex digits of a blob's digest as Ollama writes it; `undefined` for another text. */
+export const blobDigest = (digest: string): string | undefined => (DIGEST.test(digest) ? digest.slice('sha256:'.length).toLowerCase() : undefined)
 
 const nameOf = (call: ManagementCall, body: JsonObject): string => {
   // `name` is the older spelling.
@@ -72,9 +72,12 @@ const nameOf = (call: ManagementCall, body: JsonObject): string => {
   return model
 }
 
-const checkCreate = ({ from, files, adapters }: JsonObject): void => {
-  const given = [files, adapters].flatMap((map) => (isObject(map) ? Object.values(map) : []))
-  if (given.some((digest) => !isBlobDigest(digest as string))) throw badRequest('invalid digest format')
+const checkCreate = ({ from, files, adapters, draft_files: drafts }: JsonObject): void => {
+  const all = [files, adapters, drafts].filter(isObject)
+  const given = all.flatMap((map) => Object.values(map))
+  if (given.some((digest) => blobDigest(digest as string) === undefined)) throw badRequest('invalid digest format')
+  // A name is a path within what the model is made of.
+  if (all.flatMap((map) => Object.keys(map)).some((name) => /^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)|\0/.test(name))) throw badRequest('file path must be relative')
   if (!from && given.length === 0) throw badRequest("neither 'from' or 'files' was specified")
 }
 

@@ -10,9 +10,9 @@ test.each([
   ['push', { model: 'me/x' }, { call: 'push', model: 'me/x', insecure: false }, {}],
   ['delete', { name: 'x' }, { call: 'delete', model: 'x' }, {}],
   ['copy', { source: 'a', destination: 'b:c' }, { call: 'copy', source: 'a', destination: 'b:c' }, {}],
-  ['create', { model: 'n', from: 'a', system: 's', stream: false }, { call: 'create', model: 'n', body: { from: 'a', system: 's' } }, { stream: false, needsBlobs: false }],
-  ['create', { model: 'n', files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: {} }, { needsBlobs: true }],
-  ['create', { model: 'n', from: 'a', draft_files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: { from: 'a' } }, { needsBlobs: true }],
+  ['create', { model: 'n', from: 'a', system: 's', stream: false }, { call: 'create', model: 'n', body: { from: 'a', system: 's' } }, { stream: false, blobs: [] }],
+  ['create', { model: 'n', files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: { files: { 'a.gguf': DIGEST } } }, { blobs: ['0'.repeat(64)] }],
+  ['create', { model: 'n', from: 'a', draft_files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: { from: 'a', draft_files: { 'a.gguf': DIGEST } } }, { blobs: ['0'.repeat(64)] }],
 ] as const)('%s %j', (call, body, work, more) => {
   expect(parseModelWork(call, JSON.stringify(body))).toMatchObject({ work, ...more })
 })
@@ -22,6 +22,11 @@ const TRICKS = ['../x', '/etc/passwd', 'a/../../b', '..', './x', 'a//b', 'a\\b',
 test.for(TRICKS)('%j is no name, whatever is to be done with it', (name) => {
   const bodies = [['pull', { model: name }], ['push', { model: name }], ['delete', { model: name }], ['copy', { source: name, destination: 'x' }], ['copy', { source: 'x', destination: name }], ['create', { model: name, from: 'x' }], ['create', { model: 'x', from: name }]] as const
   for (const [call, body] of bodies) expect(() => parseModelWork(call, JSON.stringify(body)), `${call} ${JSON.stringify(body)}`).toThrow(BrokerError)
+})
+
+test.for(['/etc/passwd', '../x.gguf', 'a/../../x', 'a/..', '..', '..\\x', 'C:\\x', 'c:x', '\\x', 'x\0.gguf'])('%j is no name of a file that a model is made of', (name) => {
+  for (const field of ['files', 'adapters', 'draft_files']) expect(() => parseModelWork('create', JSON.stringify({ model: 'x', from: 'y', [field]: { [name]: DIGEST } }))).toThrow('file path must be relative')
+  expect(() => parseModelWork('create', JSON.stringify({ model: 'x', from: 'y', draft_files: { 'a..b/x.gguf': '../../x' } }))).toThrow('invalid digest format')
 })
 
 test('an engine is asked by its own name for what it holds', () => {

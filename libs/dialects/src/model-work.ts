@@ -1,8 +1,8 @@
 import { BrokerError, canonicalName, type ModelCall, type ModelWork } from '@drover/core'
-import { isObject } from './delta.ts'
+import { isObject, type JsonObject } from './delta.ts'
 import { goDuration } from './duration.ts'
 import { badRequest } from './fields.ts'
-import { readManagement } from './management.ts'
+import { blobDigest, readManagement } from './management.ts'
 
 /** What a client asks to be done with a model. */
 export interface ModelOrder {
@@ -13,18 +13,23 @@ export interface ModelOrder {
   replicas?: number
   /** Of a copy between nodes: which one is to have the model. */
   to?: string
-  /** Of a create: it needs blobs that were sent before. */
-  needsBlobs: boolean
+  /** Of a create: blobs that it needs, SHA-256 in 64 hex digits each. */
+  blobs: string[]
   ignored: string[]
 }
 
 /** A name as an engine takes it: what Ollama's clients put around it is no part of it. */
 const plain = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
 
-/** Fields of a create that name what must be there besides a model. */
-const FILES = new Set(['files', 'adapters', 'draft_files'])
+/** Fields of a create that name what must be there besides a model: file names, each with its digest. */
+const FILES = ['files', 'adapters', 'draft_files']
 /** Fields of a create that Drover answers itself. */
 const OWN = new Set(['model', 'name', 'stream'])
+
+const blobsIn = (fields: JsonObject): string[] => {
+  const digests = FILES.flatMap((name) => (isObject(fields[name]) ? Object.values(fields[name]) : []))
+  return [...new Set(digests.flatMap((digest) => blobDigest(String(digest)) ?? []))]
+}
 
 /** Seconds that no clock of an engine overflows at. */
 const LONGEST_S = 1e9
@@ -44,7 +49,7 @@ export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
   const model = plain(asked)
   const copies = typeof fields['replicas'] === 'number' ? { replicas: fields['replicas'] } : {}
-  const order = { stream: fields['stream'] !== false, needsBlobs: [...FILES].some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
+  const order = { stream: fields['stream'] !== false, blobs: blobsIn(fields), ignored }
   switch (call) {
     case 'pull':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...copies }
@@ -60,7 +65,7 @@ export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
       const { from } = fields
       // An engine takes what is no name for a path.
       if (typeof from === 'string' && from !== '' && !canonicalName(from)) throw badRequest('invalid model name')
-      const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name) && !FILES.has(name)))
+      const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name)))
       return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
     }
     case 'load': {

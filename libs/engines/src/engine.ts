@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { DialectId, EngineKind, HeldModel, Layout, LoadedModel, ModelDescription, ModelName } from '@drover/core'
 
 /** A small answer of an engine, read whole. */
@@ -57,6 +58,22 @@ export interface EngineCall {
   abort(reason: unknown): void
 }
 
+/** A file that an engine is sent to make a model of. */
+export interface SentBlob {
+  /** SHA-256, 64 hex digits. */
+  digest: string
+  /** Bytes. */
+  size: number
+  content: Readable
+}
+
+/** The files that an engine may be sent. @throws BrokerError `engine_failed`; the signal's reason */
+export interface EngineBlobs {
+  has(digest: string, signal: AbortSignal): Promise<boolean>
+  /** @returns why it was not taken; `undefined`: it was */
+  put(blob: SentBlob, signal: AbortSignal): Promise<string | undefined>
+}
+
 /** An inference engine of this node: where its endpoints are and what it can do. It knows no dialect's content. */
 export interface Engine {
   /** Unique on the node and the same after a restart. */
@@ -100,6 +117,8 @@ export interface Engine {
    * slots and `maxLoaded` decide alone.
    */
   admits?(model: ModelName): boolean
+  /** Absent: it takes no files. */
+  readonly blobs?: EngineBlobs
   /** Closes every connection; calls under way fail. */
   close(): Promise<void>
 }

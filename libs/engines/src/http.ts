@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer'
+import type { Readable } from 'node:stream'
 import { Agent } from 'undici'
 import { BrokerError } from '@drover/core'
 import type { AnswerSink, EngineCall, JsonAnswer } from './engine.ts'
@@ -27,6 +28,8 @@ export interface EngineHttp {
   get(path: string, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
   /** The same for a document that is asked for by POST, without a time limit of its own when no `timeoutMs` is given. */
   ask(call: { path: string; body: string }, signal: AbortSignal, timeoutMs?: number): Promise<JsonAnswer>
+  /** Sends bytes as they come, or asks whether they are there, without a time limit of its own. */
+  send(call: { method: 'HEAD' } | { method: 'POST'; size: number; content: Readable }, path: string, signal: AbortSignal): Promise<JsonAnswer>
   post(call: { method?: 'POST' | 'DELETE'; path: string; body: string }, sink: AnswerSink): EngineCall
   close(): Promise<void>
 }
@@ -103,6 +106,16 @@ export const engineHttp = ({ id, url, apiKey, closesStreams = false }: EngineAdd
   return {
     get: (path, signal, timeoutMs = PROMPT_MS) => inTime({ method: 'GET', path }, signal, timeoutMs),
     ask: ({ path, body }, signal, timeoutMs) => inTime({ method: 'POST', path, body }, signal, timeoutMs),
+    async send(call, path, signal) {
+      const sent = call.method === 'POST' ? { headers: { ...key, 'content-type': 'application/octet-stream', 'content-length': String(call.size) }, body: call.content } : { headers: key }
+      try {
+        const { statusCode, body } = await agent.request({ origin, path: base + path, method: call.method, ...sent, signal })
+        return { status: statusCode, json: parseJson(await body.text()) }
+      } catch (error) {
+        signal.throwIfAborted()
+        throw engineFailure(id, error)
+      }
+    },
     post({ method = 'POST', path, body }, sink) {
       const call = new PostCall(id, sink)
       agent.dispatch({ origin, path: base + path, method, headers: postHeaders, body, reset: closesStreams }, call)

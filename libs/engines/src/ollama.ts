@@ -162,6 +162,17 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
     },
     unload: ({ engineName }, signal) => change('/api/generate', { model: engineName, keep_alive: 0, stream: false }, signal),
     ask: (call, signal) => http.ask(call, signal),
+    blobs: {
+      async has(digest, signal) {
+        const { status } = await http.send({ method: 'HEAD' }, `/api/blobs/sha256:${digest}`, signal)
+        return status === 200
+      },
+      async put({ digest, size, content }, signal) {
+        const { status, json } = await http.send({ method: 'POST', size, content }, `/api/blobs/sha256:${digest}`, signal)
+        if (status === 200 || status === 201) return undefined
+        return z.object({ error: z.string() }).safeParse(json).data?.error ?? `engine ${id} answered with status ${status}`
+      },
+    },
     close: http.close,
   }
 }

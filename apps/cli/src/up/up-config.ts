@@ -21,6 +21,7 @@ export const upConfig = defineConfig('up', {
   port: setting({ schema: z.int().min(0).max(65_535).default(11_435), describe: 'its port', section: 'gateway' }),
   apiKey: setting({ schema: z.string().optional(), describe: 'the key that the gateway asks for', section: 'gateway', secret: true }),
   open: setting({ schema: z.boolean().default(false), describe: 'let the gateway listen beyond this machine without a key', section: 'gateway' }),
+  blobsDir: setting({ schema: z.string().min(1).optional(), describe: 'its folder for files that models are to be made of; else blobs in the data folder', section: 'gateway' }),
   filesDir: setting({ schema: z.string().min(1).optional(), describe: 'its folder for files of batches; else files in the data folder', section: 'gateway' }),
   drainLimit: setting({
     schema: duration().prefault('30s'),

@@ -131,7 +131,7 @@ export const up = async (argv: readonly string[]): Promise<void> => {
     let url = localUrl(values.host, values.port)
     start('gateway', {
       file: mainFile('gateway'),
-      args: ['--host', values.host, '--port', `${values.port}`, '--files-dir', values.filesDir ?? join(data, 'files'), ...(sources.open === '--open' ? ['--open'] : []), ...config],
+      args: ['--host', values.host, '--port', `${values.port}`, '--files-dir', values.filesDir ?? join(data, 'files'), '--blobs-dir', values.blobsDir ?? join(data, 'blobs'), ...(sources.open === '--open' ? ['--open'] : []), ...config],
       env: as('gateway'),
       stopLimitMs: stopMs,
       onMessage: (message) => (url = readListening(message) ?? url),

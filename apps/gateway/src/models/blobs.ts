@@ -1,15 +1,36 @@
-import { isBlobDigest } from '@drover/dialects'
+import { blobDigest } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
+import { bytesOf } from '../read-body.ts'
+import { refuseHere, type RefuseDeps } from '../refuse-here.ts'
+import type { BlobSpool } from './blob-spool.ts'
 
-const NO_BLOBS = 'Drover keeps no blobs: run "ollama create" on the node that is to hold the model, and Drover sees the change within seconds'
+export interface BlobDeps extends RefuseDeps {
+  blobs: BlobSpool
+}
 
-/** What needs blobs is not built: what to do instead. */
-export const needsBlobs = (c: Context<GatewayEnv>): Response => c.json({ error: NO_BLOBS }, 501)
+/** `POST /api/blobs/:digest`: a file that a model is to be made of. 201; 200 where it is here already. */
+export const putBlob =
+  (deps: BlobDeps) =>
+  async (c: Context<GatewayEnv>): Promise<Response> => {
+    try {
+      const digest = blobDigest(c.req.param('digest') ?? '')
+      if (digest === undefined) return c.json({ error: 'invalid digest format' }, 400)
+      const content = bytesOf(c.env.incoming)
+      if (!(await deps.blobs.find(digest))) {
+        await deps.blobs.take(digest, content)
+        return c.body(null, 201)
+      }
+      // What is sent all the same is read away.
+      await content.return(undefined)
+      return c.body(null, 200)
+    } catch (error) {
+      return refuseHere(c, error, deps)
+    }
+  }
 
-/** `POST /api/blobs/:digest`: the body is not read. */
-export const putBlob = (c: Context<GatewayEnv>): Response =>
-  isBlobDigest(c.req.param('digest') ?? '') ? needsBlobs(c) : c.json({ error: 'invalid digest format' }, 400)
-
-/** `HEAD /api/blobs/:digest`: none is here. */
-export const headBlob = (c: Context<GatewayEnv>, digest: string): Response => c.body(null, isBlobDigest(digest) ? 404 : 400)
+/** `HEAD /api/blobs/:digest`: whether it is here. */
+export const headBlob = async (c: Context<GatewayEnv>, given: string, { blobs }: BlobDeps): Promise<Response> => {
+  const digest = blobDigest(given)
+  return c.body(null, digest === undefined ? 400 : (await blobs.find(digest)) ? 200 : 404)
+}

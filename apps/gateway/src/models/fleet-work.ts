@@ -6,7 +6,7 @@ import { NodeWork } from './node-work.ts'
 import { untilGone } from './until-gone.ts'
 
 export interface FleetDeps {
-  broker: Pick<GatewayConnection, 'jobs' | 'mayJudge' | 'pulls'>
+  broker: Pick<GatewayConnection, 'jobs' | 'mayJudge' | 'pulls' | 'tickets'>
   view: RegistryView
 }
 

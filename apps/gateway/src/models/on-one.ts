@@ -3,14 +3,16 @@ import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
 import { visibleTo } from '../keys/visible.ts'
-import { needsBlobs } from './blobs.ts'
+import { deliver } from './deliver.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
 import { hostsFor, namedNodes } from './hosts.ts'
+import type { LinesReply } from './lines-reply.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps, type Ordered } from './order.ts'
 
-const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | 'c' | 'stream'>, nodes: readonly string[], verb: string): Response =>
+const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | 'c' | 'stream'>, nodes: readonly string[], verb: string, before?: (reply: LinesReply) => Promise<void>): Response =>
   answeredInLines(deps, order, async (reply) => {
     const { work, model } = order
+    await before?.(reply)
     const on = nodes.map((node) => ({ node }))
     const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })
     const error = failureOf(outcome, verb)
@@ -31,17 +33,28 @@ export const push = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     return throughLines(deps, order, [from], 'pushed')
   })
 
-/** `POST /api/create` from a model: on the nodes that are named, or on the best one, which is one that holds that model if there is any. */
+/**
+ * `POST /api/create`: on the nodes that are named, or on the best one, which is one that holds the model that it is made from if there is any.
+ * Blobs that it needs go there first.
+ */
 export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
-  ordered('create', deps, (order) => {
-    const { work, model, c } = order
+  ordered('create', deps, async (order) => {
+    const { work, model, c, blobs } = order
+    const { view } = deps
     checkAllowed(c, model)
     const from = typeof work.body['from'] === 'string' ? canonicalName(work.body['from']) : undefined
-    if (order.needsBlobs || !from) return needsBlobs(c)
-    checkAllowed(c, from)
-    const able = new Set(hostsFor(deps.view, model).map(({ node: each }) => each))
-    const node = bestHost(hostsFor(deps.view, from).filter(({ node: each }) => able.has(each)))
-    const nodes = namedNodes(c.env.incoming.headers, deps.view, model) ?? (node === undefined ? [] : [node])
-    if (nodes.length === 0) throw new BrokerError('cannot_run', 'no node with an Ollama is there that could make it')
-    return throughLines(deps, order, nodes, 'made')
+    if (from) checkAllowed(c, from)
+    const able = new Set(hostsFor(view, model).map(({ node }) => node))
+    const fit = new Set(view.nodes.filter(({ id, copies }) => able.has(id) && (blobs.length === 0 || copies !== undefined)).map(({ id }) => id))
+    const best = bestHost(hostsFor(view, from ?? model).filter(({ node }) => fit.has(node)))
+    const nodes = namedNodes(c.env.incoming.headers, view, model) ?? (best === undefined ? [] : [best])
+    if (nodes.length === 0) throw new BrokerError('cannot_run', `no node with an Ollama is there that could make it${blobs.length > 0 ? ', and takes files' : ''}`)
+    const send = async (reply: LinesReply) => {
+      const tickets = await deps.broker.tickets()
+      for (const id of nodes) {
+        const node = view.nodes.find((each) => each.id === id) ?? { id }
+        await deliver({ node, model, digests: blobs, blobs: deps.blobs, tickets, signal: reply.left, onSend: (digest) => reply.line({ status: `sending ${digest.slice(0, 12)} to ${id}` }) })
+      }
+    }
+    return throughLines(deps, order, nodes, 'made', ...(blobs.length > 0 ? [send] : []))
   })

@@ -46,17 +46,18 @@ const DIGEST = parameter('digest', '`sha256:` and 64 hex digits.')
 const blobs = {
   head: {
     tags: ['Ollama'],
-    summary: 'Whether a blob is here: none is',
+    summary: 'Whether a blob is here',
     operationId: 'ollama.blobs.head',
     parameters: [DIGEST],
-    responses: { '404': answer('It is not here.'), '400': answer('This is no digest.'), '401': answer('A key is needed.', undefined), ...FORBIDDEN },
+    responses: { '200': answer('It is here.', undefined), '404': answer('It is not here.'), '400': answer('This is no digest.'), '401': answer('A key is needed.', undefined), ...FORBIDDEN },
   },
   post: {
     tags: ['Ollama'],
-    summary: 'Send a blob (not built)',
+    summary: 'Send a file that a model is to be made of',
     operationId: 'ollama.blobs.post',
     parameters: [DIGEST],
-    responses: { '501': nativeError('No blobs are kept; the error says what to do instead.'), ...refusals('ollama.chat', 'bad_request') },
+    requestBody: { required: true, content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
+    responses: { '201': answer('It is here now.', undefined), '200': answer('It was here already.', undefined), ...refusals('ollama.chat', 'bad_request', 'body_too_large') },
   },
 } satisfies Record<string, Operation>
 
@@ -64,7 +65,7 @@ const blobs = {
 export const modelRoutes = (): OpenApi['paths'] => ({
   '/api/pull': { post: change({ call: 'pull', summary: 'Bring a model to nodes', done: LINES, needsModel: false }) },
   '/api/push': { post: change({ call: 'push', summary: 'Send a model to a registry', done: LINES, needsModel: true }) },
-  '/api/create': { post: change({ call: 'create', summary: 'Make a model from another', done: LINES, needsModel: false, more: { '501': nativeError('It is to be made of files: not built.') } }) },
+  '/api/create': { post: change({ call: 'create', summary: 'Make a model from another, or of files that were sent before', done: LINES, needsModel: false }) },
   '/api/copy': { post: change({ call: 'copy', summary: 'Copy a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
   '/api/delete': { delete: change({ call: 'delete', summary: 'Delete a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
   '/api/transfer': { post: change({ call: 'transfer', summary: 'Copy a model from one node to another', done: LINES, needsModel: true }) },

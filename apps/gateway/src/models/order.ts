@@ -6,12 +6,14 @@ import type { Admission } from '../admission.ts'
 import type { GatewayEnv } from '../app.ts'
 import { native, type NativeDeps } from '../native.ts'
 import type { OpenAnswer } from '../reply.ts'
+import type { BlobSpool } from './blob-spool.ts'
 import type { FleetDeps } from './fleet-work.ts'
 import { LinesReply } from './lines-reply.ts'
 
 export interface ModelDeps extends FleetDeps, NativeDeps {
   admission: Pick<Admission, 'retryAfterMs' | 'checkMemory'>
   replies: Set<OpenAnswer>
+  blobs: BlobSpool
   settings: NativeDeps['settings'] & {
     timeoutMs: number
     maxOpen: number

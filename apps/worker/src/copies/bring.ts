@@ -1,10 +1,10 @@
 import { stat, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Tickets } from '@drover/broker'
-import { BrokerError, inGigabytes, type ModelName } from '@drover/core'
+import { BrokerError, COPY_DESCRIBE_PATH, COPY_FILES_PATH, COPY_SEAL_HEADER, COPY_TICKET_HEADER, inGigabytes, type ModelName } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
 import { fetchFile, FileDigests, fileNameOf, readManifest, type GgufFolder, type OllamaFolder } from '@drover/engines'
-import { CopyDescription, DESCRIBE_PATH, DESCRIPTION_BYTES, FILES_PATH, SEAL_HEADER, TICKET_HEADER } from './description.ts'
+import { CopyDescription, DESCRIPTION_BYTES } from './description.ts'
 
 /** A large file is read once before it is described, ms. */
 const DESCRIBED_MS = 30 * 60_000
@@ -46,15 +46,15 @@ export const bring = async ({ peer, model, to, tickets, signal, onProgress }: Br
   onProgress({ status: 'pulling manifest' })
   const origin = `http://${peer.address}:${peer.port}`
   const ticketFor = (path: string) => tickets.ticket({ node: peer.node, method: 'GET', path })
-  const description = await describedBy(peer, origin, `${DESCRIBE_PATH}?${new URLSearchParams({ model }).toString()}`, { ticketFor, tickets, signal })
+  const description = await describedBy(peer, origin, `${COPY_DESCRIBE_PATH}?${new URLSearchParams({ model }).toString()}`, { ticketFor, tickets, signal })
   const wanted = to.kind === 'ollama' ? await missingBlobs(description, to.store) : await missingFiles(description, to.folder, model)
   await checkRoom(wanted)
   let bytes = 0
   for (const { digest, size, path, part } of wanted) {
     const tell = (completed: number) => onProgress({ status: `pulling ${digest.slice(0, 12)}`, digest: `sha256:${digest}`, total: size, ...(completed > 0 && { completed }) })
     tell(0)
-    const file = `${FILES_PATH}${digest}`
-    bytes += await fetchFile({ url: `${origin}${file}`, headers: () => ({ [TICKET_HEADER]: ticketFor(file) }), digest, size, path, part, signal, onProgress: tell })
+    const file = `${COPY_FILES_PATH}${digest}`
+    bytes += await fetchFile({ url: `${origin}${file}`, headers: () => ({ [COPY_TICKET_HEADER]: ticketFor(file) }), digest, size, path, part, signal, onProgress: tell })
   }
   onProgress({ status: 'verifying sha256 digest' })
   if (to.kind === 'folder') return { bytes }
@@ -68,7 +68,7 @@ export const bring = async ({ peer, model, to, tickets, signal, onProgress }: Br
 const describedBy = async ({ node }: Peer, origin: string, path: string, { ticketFor, tickets, signal }: { ticketFor(path: string): string; tickets: Tickets; signal: AbortSignal }): Promise<CopyDescription> => {
   const failed = (reason: string, cause?: unknown) => new BrokerError('engine_failed', `node ${node} at ${origin} ${reason}`, { cause })
   const ticket = ticketFor(path)
-  const response = await fetch(`${origin}${path}`, { headers: { [TICKET_HEADER]: ticket }, redirect: 'error', signal: AbortSignal.any([signal, AbortSignal.timeout(DESCRIBED_MS)]) }).catch((error: unknown) => {
+  const response = await fetch(`${origin}${path}`, { headers: { [COPY_TICKET_HEADER]: ticket }, redirect: 'error', signal: AbortSignal.any([signal, AbortSignal.timeout(DESCRIBED_MS)]) }).catch((error: unknown) => {
     signal.throwIfAborted()
     throw failed('cannot be reached for its files', error)
   })
@@ -77,7 +77,7 @@ const describedBy = async ({ node }: Peer, origin: string, path: string, { ticke
     throw failed('broke off', error)
   })
   if (!response.ok) throw failed(`sends no files: ${text.slice(0, 200)}`)
-  if (text.length > DESCRIPTION_BYTES || !tickets.isSealed(ticket, text, response.headers.get(SEAL_HEADER) ?? '')) throw failed('is somebody else: its answer is not sealed')
+  if (text.length > DESCRIPTION_BYTES || !tickets.isSealed(ticket, text, response.headers.get(COPY_SEAL_HEADER) ?? '')) throw failed('is somebody else: its answer is not sealed')
   const parsed = CopyDescription.safeParse(JSON.parse(text))
   if (!parsed.success) throw failed('described the files in a form that this worker cannot read')
   return parsed.data

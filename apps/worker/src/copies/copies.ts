@@ -3,6 +3,7 @@ import { BrokerError, canBring, type CopyPlace, type ModelName, type NodeRecord 
 import { workFailure, type Progress } from '@drover/dialects'
 import { GgufFolder, OllamaFolder, type Engine } from '@drover/engines'
 import type { Log } from '@drover/service'
+import { BlobIntake } from './blob-intake.ts'
 import { bring, type Destination, type Peer, type ToMake } from './bring.ts'
 import { startCopyServer, type CopyServer } from './copy-server.ts'
 import type { EngineSeat } from './engine-seat.ts'
@@ -52,7 +53,7 @@ export class Copies {
   /** From now on others can copy from here. @throws Error the system's when it cannot listen */
   async start(): Promise<void> {
     const { node, address, port, rate, seats, stores, folder, connection, log, onError } = this.#options
-    this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), tickets: connection.tickets, onError })
+    this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), intake: new BlobIntake(seats), tickets: connection.tickets, onError })
     log.info({ address, port: this.#server.port }, 'hands out model files')
     await this.look()
     this.#options.onChange()

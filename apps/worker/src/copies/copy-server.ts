@@ -3,8 +3,8 @@ import { open } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import type { Tickets } from '@drover/broker'
-import { canonicalName } from '@drover/core'
-import { DESCRIBE_PATH, FILES_PATH, SEAL_HEADER, TICKET_HEADER } from './description.ts'
+import { canonicalName, COPY_BLOBS_PATH, COPY_DESCRIBE_PATH, COPY_FILES_PATH, COPY_SEAL_HEADER, COPY_TICKET_HEADER } from '@drover/core'
+import type { BlobIntake } from './blob-intake.ts'
 import type { FilesHere } from './files-here.ts'
 import { Rate } from './rate.ts'
 
@@ -21,20 +21,21 @@ export interface CopyServerOptions {
   /** 0: any that is free. */
   port: number
   files: FilesHere
+  intake: BlobIntake
   tickets(): Promise<Tickets>
   /** Bytes a second for all together; absent: as fast as it goes. */
   rate: number | undefined
   onError(error: unknown): void
 }
 
-/** Hands the files of this node's models to other nodes, and to nobody else. */
+/** Hands the files of this node's models to other nodes, and takes those that models are to be made of from gateways; nobody else is answered. */
 export interface CopyServer {
   port: number
   close(): void
 }
 
 /** @throws Error the system's when it cannot listen there */
-export const startCopyServer = async ({ node, address, port, files, tickets, rate, onError }: CopyServerOptions): Promise<CopyServer> => {
+export const startCopyServer = async ({ node, address, port, files, intake, tickets, rate, onError }: CopyServerOptions): Promise<CopyServer> => {
   const pace = rate === undefined ? undefined : new Rate(rate)
   // Of a slow line a small piece at a time, so that it is never silent for long.
   const piece = Math.max(1_024, Math.min(PIECE, Math.floor((rate ?? Infinity) / 4)))
@@ -45,7 +46,7 @@ export const startCopyServer = async ({ node, address, port, files, tickets, rat
     const description = name && (await files.describe(name))
     if (!description) return refuse(response, 404, `node ${node} has no files of this model that it could send`)
     const text = JSON.stringify(description)
-    response.writeHead(200, { 'content-type': 'application/json', [SEAL_HEADER]: (await tickets()).seal(ticket, text) }).end(text)
+    response.writeHead(200, { 'content-type': 'application/json', [COPY_SEAL_HEADER]: (await tickets()).seal(ticket, text) }).end(text)
   }
 
   const send = async (digest: string, range: string | undefined, response: ServerResponse) => {
@@ -76,15 +77,28 @@ export const startCopyServer = async ({ node, address, port, files, tickets, rat
     }
   }
 
+  const take = async (request: IncomingMessage, digest: string, model: string, response: ServerResponse) => {
+    const name = canonicalName(model)
+    if (!name || !/^[0-9a-f]{64}$/.test(digest)) return refuse(response, 404, 'this is no blob of a model')
+    const left = new AbortController()
+    response.once('close', () => left.abort(new Error('the gateway has left')))
+    if (request.method === 'HEAD') return response.writeHead((await intake.has(name, digest, left.signal)) ? 200 : 404).end()
+    const size = Number(request.headers['content-length'])
+    if (!Number.isSafeInteger(size)) return refuse(response, 411, 'how long it is must be said')
+    const refused = await intake.take(name, { digest, size, content: request }, left.signal)
+    return refused === undefined ? response.writeHead(201).end() : refuse(response, 400, refused)
+  }
+
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const { method = '', url: path = '' } = request
-    const { [TICKET_HEADER]: ticket = '', range } = request.headers
+    const { [COPY_TICKET_HEADER]: ticket = '', range } = request.headers
     // Neither what is here nor what is asked is told to somebody who has no ticket.
     if (!(await tickets()).admits(String(ticket), { node, method, path })) return refuse(response, 403, 'no ticket of this installation, or the clocks of the two machines differ by minutes')
-    if (method !== 'GET') return refuse(response, 405, 'files are only read')
     const url = new URL(path, 'http://node')
-    if (url.pathname === DESCRIBE_PATH) return describe(url.searchParams.get('model') ?? '', String(ticket), response)
-    if (url.pathname.startsWith(FILES_PATH)) return send(url.pathname.slice(FILES_PATH.length), range, response)
+    if ((method === 'HEAD' || method === 'PUT') && url.pathname.startsWith(COPY_BLOBS_PATH)) return take(request, url.pathname.slice(COPY_BLOBS_PATH.length), url.searchParams.get('model') ?? '', response)
+    if (method !== 'GET') return refuse(response, 405, 'files are only read')
+    if (url.pathname === COPY_DESCRIBE_PATH) return describe(url.searchParams.get('model') ?? '', String(ticket), response)
+    if (url.pathname.startsWith(COPY_FILES_PATH)) return send(url.pathname.slice(COPY_FILES_PATH.length), range, response)
     return refuse(response, 404, 'there is nothing here')
   }
 
@@ -95,8 +109,9 @@ export const startCopyServer = async ({ node, address, port, files, tickets, rat
       response.destroy()
     })
   })
-  // A description may take as long as reading its files.
-  server.requestTimeout = SILENT_MS
+  // A large file may come slowly; who sends nothing at all is cut off.
+  server.requestTimeout = 0
+  server.headersTimeout = SILENT_MS
   server.on('connection', (socket) => socket.setNoDelay(true).setTimeout(0))
   server.on('clientError', (_error, socket) => socket.destroy())
   server.listen(port, address)

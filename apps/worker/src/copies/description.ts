@@ -25,9 +25,3 @@ export const CopyDescription = z.object({
     .max(1_000),
 })
 export type CopyDescription = z.infer<typeof CopyDescription>
-
-export const DESCRIBE_PATH = '/copies/models'
-export const FILES_PATH = '/copies/files/'
-/** Headers: who asks, and that it is the right one who answers. */
-export const TICKET_HEADER = 'x-drover-ticket'
-export const SEAL_HEADER = 'x-drover-seal'

@@ -1,0 +1,83 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Ollama } from 'ollama'
+import { expect, onTestFinished } from 'vitest'
+import { until } from '../support/drover.ts'
+import { send } from '../support/raw.ts'
+import { test } from '../support/world.ts'
+import { held, storeNode } from './copy-site.ts'
+import { streamedLines } from './lines.ts'
+
+const BYTES = randomBytes(1_500_000)
+const digestOf = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+const DIGEST = digestOf(BYTES)
+
+const blobs = async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'drover-blobs-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+const put = (url: string, digest: string, body: Buffer) => send(`${url}/api/blobs/${digest}`, { body, headers: { 'content-type': 'application/octet-stream' } })
+const head = async (url: string, digest: string) => (await send(`${url}/api/blobs/${digest}`, { method: 'HEAD' })).status
+
+test('a file is sent once, and a model is made of it on the node that is chosen, or on those that are named', async ({ drover, scripted }) => {
+  const folder = await blobs()
+  const gateway = await drover.gateway({ DROVER_BLOBS_DIR: folder })
+  const a = await storeNode({ drover, scripted }, 'a')
+  const b = await storeNode({ drover, scripted }, 'b')
+  await until('both are known', async () => (await (await fetch(`${gateway.url}/api/nodes`)).text()).split('"id"').length > 2)
+  expect(await head(gateway.url, DIGEST)).toBe(404)
+  expect((await put(gateway.url, DIGEST, BYTES)).status).toBe(201)
+  expect((await put(gateway.url, DIGEST, BYTES)).status).toBe(200)
+  expect([await head(gateway.url, DIGEST), await head(gateway.url, DIGEST.replace(':', '-'))]).toEqual([200, 200])
+  const lines = []
+  for await (const line of await new Ollama({ host: gateway.url }).create({ model: 'mine', files: { 'mine.gguf': DIGEST }, stream: true } as never)) lines.push((line as unknown as { status: string }).status)
+  expect(lines.filter((line) => line.startsWith('sending'))).toHaveLength(1)
+  expect(lines.slice(-4)).toEqual(['parsing GGUF', `using existing layer ${DIGEST}`, 'writing manifest', 'success'])
+  const holder = (await a.engine.admin.managed('mine')).creates === 1 ? a : b
+  await held(gateway, 'mine:latest', holder.name)
+  expect(await readFile(join(holder.folder, 'blobs', DIGEST.replace(':', '-')))).toEqual(BYTES)
+  // Named ones; one of them has the file.
+  const both = streamedLines(gateway.url, '/api/create', { model: 'ours', files: { 'ours.gguf': DIGEST } }, { 'x-drover-nodes': 'a,b' })
+  await both.over
+  expect(both.lines.at(-1)).toEqual({ status: 'success' })
+  expect(both.lines.filter(({ status }) => status?.startsWith('sending'))).toHaveLength(1)
+  await held(gateway, 'ours:latest', 'a', 'b')
+})
+
+test('what is not what it is called is not kept, nor what there is no room for, nor what was cut off', async ({ drover, scripted }) => {
+  const folder = await blobs()
+  const gateway = await drover.gateway({ DROVER_BLOBS_DIR: folder, DROVER_BLOBS_LIMIT: '2mb' })
+  await storeNode({ drover, scripted }, 'a')
+  const other = randomBytes(1_000_000)
+  const mismatch = await put(gateway.url, DIGEST, other)
+  expect([mismatch.status, JSON.parse(mismatch.text)]).toEqual([400, { error: `digest mismatch, expected "${DIGEST}", got "${digestOf(other)}"` }])
+  expect((await put(gateway.url, DIGEST, BYTES)).status).toBe(201)
+  const full = await put(gateway.url, digestOf(other), other)
+  expect([full.status, full.text]).toEqual([413, expect.stringContaining('there is no room left')])
+  const cut = new AbortController()
+  await expect(fetch(`${gateway.url}/api/blobs/${digestOf(other)}`, {
+    method: 'POST', duplex: 'half', signal: cut.signal,
+    body: new ReadableStream({ start: (stream) => stream.enqueue(other.subarray(0, 1_000)), pull: () => cut.abort() }),
+  } as RequestInit)).rejects.toThrow()
+  await until('nothing is left of it', async () => (await readdir(folder)).join() === DIGEST.replace(':', '-'))
+  for (const digest of ['sha256:12', '..%2f..%2fx', `sha256:${'g'.repeat(64)}`, `${DIGEST}0`]) expect([digest, (await put(gateway.url, digest, BYTES)).status, await head(gateway.url, digest)]).toEqual([digest, 400, 400])
+})
+
+test('a model of files that nobody has sent, or no node may have, is refused', async ({ drover, scripted }) => {
+  const gateway = await drover.gateway({ DROVER_BLOBS_DIR: await blobs() })
+  const create = async (body: object, headers = {}) => {
+    const { status, text } = await send(`${gateway.url}/api/create`, { body: JSON.stringify(body), headers })
+    return [status, (JSON.parse(text) as { error: string }).error]
+  }
+  expect(await create({ model: 'mine', files: { 'mine.gguf': DIGEST } })).toEqual([503, 'no node with an Ollama is there that could make it, and takes files'])
+  const a = await storeNode({ drover, scripted }, 'a')
+  await until('it is known', async () => (await (await fetch(`${gateway.url}/api/nodes`)).text()).includes('"a"'))
+  expect(await create({ model: 'mine', files: { 'mine.gguf': DIGEST } })).toEqual([400, `blob ${DIGEST} is not here: send it before, to this gateway`])
+  expect(await create({ model: 'mine', files: { '../mine.gguf': DIGEST } })).toEqual([400, 'file path must be relative'])
+  expect(await create({ model: 'mine', files: { 'mine.gguf': DIGEST } }, { 'x-drover-nodes': 'nobody' })).toEqual([400, "node 'nobody' is not there"])
+  expect((await a.engine.admin.managed('mine').catch(() => undefined))?.creates ?? 0).toBe(0)
+})
