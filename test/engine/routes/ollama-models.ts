@@ -135,8 +135,9 @@ const createOfFiles = async ({ settings: { store }, ...context }: EngineContext,
   for (const status of [`using existing layer ${digest}`, 'writing manifest', 'success']) tell({ status })
 }
 
-const create: Route = async (context, response, fields) => {
-  const { residency, library } = context
+const create: Route = async (context, response, fields, { headers }) => {
+  const { residency, library, stats } = context
+  stats.seen({ path: '/api/create', headers, body: JSON.stringify(fields) })
   const out = teller(response, fields['stream'] !== false)
   if (fields['files']) {
     await createOfFiles(context, nameIn(fields), fields['files'] as Record<string, string>, out)
