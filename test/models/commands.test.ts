@@ -64,8 +64,8 @@ test('create makes a model from another, with what a Modelfile says', async ({ s
     { from: 'me/made', template: '{{ .Prompt }}', model: 'me/other', stream: true },
   ])
   for (const [args, input, code, text] of [
-    [['create', 'x', '-f', '-'], 'FROM a\nADAPTER ./lora\n', 1, '-, line 2: ADAPTER takes a file'],
-    [['create', 'x', '-f', '-'], 'FROM ./m.gguf\n', 1, 'FROM a file is not taken yet'],
+    [['create', 'x', '-f', '-'], 'FROM a\nADAPTER ./lora\n', 2, '/lora cannot be read: ENOENT'],
+    [['create', 'x', '-f', '-'], 'FROM a\nNONE x\n', 1, '-, line 2: '],
     [['create', 'x', '-f', '-'], 'SYSTEM x\n', 2, 'has no FROM'],
     [['create', 'x', '-f', join(folder, 'none')], '', 2, 'cannot be read'],
     [['create', 'x'], '', 2, 'from which model?'],

@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Ollama } from 'ollama'
 import { expect, onTestFinished } from 'vitest'
+import { done } from '../cli/commands-setup.ts'
 import { until } from '../support/drover.ts'
 import { send } from '../support/raw.ts'
 import { test } from '../support/world.ts'
@@ -46,6 +47,23 @@ test('a file is sent once, and a model is made of it on the node that is chosen,
   expect(both.lines.at(-1)).toEqual({ status: 'success' })
   expect(both.lines.filter(({ status }) => status?.startsWith('sending'))).toHaveLength(1)
   await held(gateway, 'ours:latest', 'a', 'b')
+})
+
+test('the command sends the files of a Modelfile, which lie beside it, and has the model made of them', async ({ drover, scripted }) => {
+  const folder = await blobs()
+  const gateway = await drover.gateway({ DROVER_BLOBS_DIR: folder })
+  const a = await storeNode({ drover, scripted }, 'a')
+  const at = await blobs()
+  await writeFile(join(at, 'own.gguf'), BYTES)
+  await writeFile(join(at, 'Modelfile'), 'FROM ./own.gguf\nPARAMETER temperature 0\n')
+  const create = () => done(['create', 'own', '-f', join(at, 'Modelfile')], { env: { DROVER_URL: gateway.url } })
+  const made = await create()
+  expect([made.code, made.errors, made.output.trimEnd().split('\n').slice(-2)]).toEqual([0, '', ['writing manifest', 'success']])
+  await held(gateway, 'own:latest', 'a')
+  const asked = (await a.engine.admin.stats()).last.find(({ path }) => path === '/api/create')
+  expect(JSON.parse(asked?.body ?? '')).toEqual({ model: 'own', files: { 'own.gguf': DIGEST }, parameters: { temperature: 0 }, stream: true })
+  // Nothing is sent that is there.
+  expect((await create()).output).not.toContain('sending')
 })
 
 test('what is not what it is called is not kept, nor what there is no room for, nor what was cut off', async ({ drover, scripted }) => {

@@ -105,9 +105,9 @@ export const reasonOf = (error: unknown): string => {
 
 interface Asked {
   signal: AbortSignal
-  body?: string | FormData | undefined
+  body?: string | FormData | Blob | undefined
   /** By default POST where there is a body, else GET. */
-  method?: 'DELETE' | 'PATCH' | undefined
+  method?: 'DELETE' | 'PATCH' | 'HEAD' | undefined
   /** Further ones. */
   headers?: Record<string, string>
 }

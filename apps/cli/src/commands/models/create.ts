@@ -1,13 +1,16 @@
 import { readFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
 import { text as readAll } from 'node:stream/consumers'
 import { defineConfig, EXIT, ExitError, loadConfig, setting } from '@drover/service'
 import { z } from 'zod'
-import { reasonOf } from '../../gateway-client.ts'
+import { reasonOf, type Gateway } from '../../gateway-client.ts'
 import { gatewayOf } from '../client-settings.ts'
 import { splitWords } from '../words.ts'
 import { ModelfileError, parseModelfile, type Modelfile } from './modelfile.ts'
 import { nodesHeader } from './nodes-setting.ts'
-import { linesSettings, oneModel, transfer } from './transfer.ts'
+import { sendFile } from './send-file.ts'
+import { INTERRUPTED, linesSettings, oneModel, transfer } from './transfer.ts'
 
 const createConfig = defineConfig('cli', {
   ...linesSettings,
@@ -26,14 +29,36 @@ const modelfileAt = async (path: string): Promise<Modelfile> => {
   }
 }
 
-/** `drover create NAME`: makes a model from another, with what a Modelfile says. */
+/** Sends the files of a Modelfile, whose paths are relative to its folder; by name, the digest of each. */
+const sent = async (gateway: Gateway, modelfile: string, paths: readonly string[] = []): Promise<{ [name: string]: string } | undefined> => {
+  if (paths.length === 0) return undefined
+  const interrupted = new AbortController()
+  const stop = () => interrupted.abort(new ExitError('interrupted', INTERRUPTED))
+  process.once('SIGINT', stop)
+  const digests: Record<string, string> = {}
+  for (const path of paths) {
+    const at = path.startsWith('~/') ? join(homedir(), path.slice(2)) : resolve(modelfile === '-' ? '.' : dirname(modelfile), path)
+    const name = basename(at)
+    if (digests[name] !== undefined) throw new ExitError(`two files are called ${name}`)
+    if (process.stderr.isTTY) process.stderr.write(`sending ${name}\n`)
+    digests[name] = await sendFile(gateway, at, interrupted.signal)
+  }
+  process.off('SIGINT', stop)
+  return digests
+}
+
+/** `drover create NAME`: makes a model from another or of files, with what a Modelfile says. */
 export const create = async (argv: readonly string[]): Promise<void> => {
-  const usage = 'drover create NAME --from MODEL [-f Modelfile] [--node NAME]…'
+  const usage = 'drover create NAME [--from MODEL] [-f Modelfile] [--node NAME]…'
   const { words, flags } = splitWords(createConfig.settings, argv.map((word) => (word === '-f' ? '--file' : word)))
   const { values } = loadConfig(createConfig, { argv: flags, usage })
   const model = oneModel(words, usage)
-  const file = values.file === undefined ? {} : await modelfileAt(values.file)
-  const from = values.from ?? file.from
-  if (from === undefined) throw new ExitError(values.file === undefined ? `from which model? ${usage}` : `${values.file} has no FROM, and there is no --from: ${usage}`)
-  await transfer(gatewayOf(values), { path: '/api/create', body: { ...file, model, from }, headers: nodesHeader(values.node), raw: values.json })
+  const file: Modelfile = values.file === undefined ? {} : await modelfileAt(values.file)
+  const { files: weights, adapters: paths, from: named, ...fields } = file
+  const from = values.from ?? named
+  if (from === undefined && !weights) throw new ExitError(values.file === undefined ? `from which model? ${usage}` : `${values.file} has no FROM, and there is no --from: ${usage}`)
+  const gateway = gatewayOf(values)
+  const place = values.file ?? '-'
+  const [files, adapters] = [await sent(gateway, place, values.from === undefined ? weights : undefined), await sent(gateway, place, paths)]
+  await transfer(gateway, { path: '/api/create', body: { ...fields, model, ...(from !== undefined && { from }), ...(files && { files }), ...(adapters && { adapters }) }, headers: nodesHeader(values.node), raw: values.json })
 }

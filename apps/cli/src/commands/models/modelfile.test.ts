@@ -43,17 +43,14 @@ REQUIRES 0.14.0
 test('lines may end as Windows ends them, and the last one of a name counts', () => {
   expect(parseModelfile('\uFEFFFROM a\r\nSYSTEM one\r\nSYSTEM "two"\r\n')).toEqual({ from: 'a', system: 'two' })
   expect(parseModelfile('')).toEqual({})
+  for (const path of ['./model.gguf', '/models/x', 'model.gguf', 'C:\\models\\x', '~/x']) expect(parseModelfile(`FROM ${path}`)).toEqual({ files: [path] })
+  expect(parseModelfile('FROM "./a b.gguf"\nFROM ./mmproj.gguf\nADAPTER ./lora')).toEqual({ files: ['./a b.gguf', './mmproj.gguf'], adapters: ['./lora'] })
   expect(parseModelfile('SYSTEM ""')).toEqual({ system: '' })
 })
 
 test.each([
-  ['FROM ./model.gguf', 'line 1: FROM a file is not taken yet'],
-  ['\n# x\nFROM /models/x', 'line 3: FROM a file is not taken yet'],
-  ['FROM model.gguf', 'line 1: FROM a file is not taken yet'],
-  ['FROM C:\\models\\x', 'line 1: FROM a file is not taken yet'],
-  ['FROM a/../b', "line 1: FROM takes the name of a model, not 'a/../b'"],
+  ['FROM a/../b', "line 1: FROM takes the name of a model or the path of a file, not 'a/../b'"],
   ['FROM a\nFROM b', 'line 2: there is a FROM before this one'],
-  ['FROM a\nADAPTER ./lora', 'line 2: ADAPTER takes a file, which is not taken yet'],
   ['FROM a\nTEMPERATURE 1', "line 2: 'temperature' is no instruction that is known"],
   ['PARAMETER mirostat 1', "line 1: 'mirostat' is no parameter that is known"],
   ['PARAMETER temperature warm', 'line 1: temperature is a number'],

@@ -1,8 +1,11 @@
 import { canonicalName } from '@drover/core'
 
-/** What a Modelfile says of a model that is made from another, as fields of `/api/create`. */
+/** What a Modelfile says of a model that is made from another or of files, as fields of `/api/create`, but for the files. */
 export interface Modelfile {
   from?: string
+  /** Paths of files that it is made of, as they are written. */
+  files?: string[]
+  adapters?: string[]
   parameters?: Record<string, unknown>
   system?: string
   template?: string
@@ -85,13 +88,18 @@ const parameterOf = ({ line, key, value }: Instruction): unknown => {
   return number
 }
 
+const takeFile = (file: Modelfile, field: 'files' | 'adapters', { line, value }: Instruction): void => {
+  if (field === 'files' && file.from !== undefined) throw new ModelfileError(line, 'there is a FROM before this one')
+  file[field] = [...(file[field] ?? []), value]
+}
+
 const take = (file: Modelfile, instruction: Instruction): void => {
   const { line, name, key, value } = instruction
   switch (name) {
     case 'from':
-      if (FILE.test(value)) throw new ModelfileError(line, 'FROM a file is not taken yet: run "ollama create" on the node that is to hold the model')
-      if (!canonicalName(value)) throw new ModelfileError(line, `FROM takes the name of a model, not '${value.slice(0, 60)}'`)
-      if (file.from !== undefined) throw new ModelfileError(line, 'there is a FROM before this one')
+      if (FILE.test(value)) return takeFile(file, 'files', instruction)
+      if (!canonicalName(value)) throw new ModelfileError(line, `FROM takes the name of a model or the path of a file, not '${value.slice(0, 60)}'`)
+      if (file.from !== undefined || file.files) throw new ModelfileError(line, 'there is a FROM before this one')
       file.from = value
       return
     case 'parameter': {
@@ -116,7 +124,7 @@ const take = (file: Modelfile, instruction: Instruction): void => {
       file[name] = value
       return
     case 'adapter':
-      throw new ModelfileError(line, 'ADAPTER takes a file, which is not taken yet: run "ollama create" on the node that is to hold the model')
+      return takeFile(file, 'adapters', instruction)
     default:
       throw new ModelfileError(line, `'${name.slice(0, 40)}' is no instruction that is known`)
   }

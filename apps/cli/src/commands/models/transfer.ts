@@ -9,7 +9,7 @@ import { Bars, Steps } from './bars.ts'
 import { nodesHeader, nodesSetting } from './nodes-setting.ts'
 
 /** Exit code of a program that Ctrl-C has ended. */
-const INTERRUPTED = 130
+export const INTERRUPTED = 130
 
 const Line = z.object({ status: z.string().optional(), digest: z.string().optional(), total: z.number().optional(), completed: z.number().optional(), error: z.string().optional() })
 
