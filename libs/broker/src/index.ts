@@ -18,4 +18,5 @@ export { openGateway, openWorker, type BrokerSettings, type GatewayConnection, t
 export { ResponsesFull, type Chain, type KeptResponse } from './responses.ts'
 export { EVENT_TYPES, MOST_WEBHOOKS, TEST_TYPE, type Claim, type Delivery, type EventType, type Verdict, type Webhook, type WebhookEvent, type WebhookStore } from './webhooks.ts'
 export type { ClaimedPull } from './shared-pulls.ts'
+export type { WaitingRequest } from './waiting-jobs.ts'
 export type { LaneView } from './worker.ts'

@@ -16,6 +16,7 @@ import { StoredResponses } from './responses.ts'
 import { scripts } from './scripts.ts'
 import { SharedPulls } from './shared-pulls.ts'
 import { sweeper } from './sweeper.ts'
+import { WaitingJobs } from './waiting-jobs.ts'
 import { checkWire, tellWire } from './wire.ts'
 import { WebhookStore } from './webhooks.ts'
 import { VIEW_KEYS, WorkerBroker } from './worker.ts'
@@ -98,6 +99,7 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     keyChanges: new KeyChanges({ ...parts, keyring: apiKeys }),
     batches: new Batches(parts),
     lanes: parts.lanes,
+    waiting: new WaitingJobs(parts),
     memory: () => memoryUse(redis),
     /** What waits and runs in all lanes; `bytes`: of the requests of both. */
     depths: async () => {

@@ -16,7 +16,7 @@ export interface ModelOrder {
 }
 
 /** A name as an engine takes it: what Ollama's clients put around it is no part of it. */
-const plain = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
+export const nameForEngine = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
 
 /** Fields of a create that name what must be there besides a model. */
 const FILES = new Set(['files', 'adapters', 'draft_files'])
@@ -29,7 +29,7 @@ const OWN = new Set(['model', 'name', 'stream'])
  */
 export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
-  const model = plain(asked)
+  const model = nameForEngine(asked)
   const order = { stream: fields['stream'] !== false, needsBlobs: [...FILES].some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
   switch (call) {
     case 'pull':
@@ -39,13 +39,13 @@ export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: str
     case 'delete':
       return { ...order, work: { call, model } }
     case 'copy':
-      return { ...order, work: { call, source: model, destination: plain(fields['destination'] as string) } }
+      return { ...order, work: { call, source: model, destination: nameForEngine(fields['destination'] as string) } }
     case 'create': {
       const { from } = fields
       // An engine takes what is no name for a path.
       if (typeof from === 'string' && from !== '' && !canonicalName(from)) throw badRequest('invalid model name')
       const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name) && !FILES.has(name)))
-      return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
+      return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: nameForEngine(from) }) } } }
     }
     default:
       return call satisfies never
@@ -111,5 +111,8 @@ export const progressIn = (line: string): Progress => {
     ...(typeof completed === 'number' && completed > 0 && { completed }),
   }
 }
+
+/** Whether what an engine says of a pull that has failed means that there is no such model. */
+export const isUnknownModel = (message: string): boolean => /\bpull model manifest: file does not exist$/.test(message)
 
 export const progressLine = (progress: Progress): string => `${JSON.stringify(progress)}\n`
