@@ -13,7 +13,7 @@ export interface LibraryModel {
   fails?: string
   /** Every pull is cut off behind its first line. */
   breaks?: boolean
-  /** The pull says nothing more from this byte of the first layer on. */
+  /** The pull says nothing more from this byte on, until the library says otherwise. */
   stall_at?: number
 }
 

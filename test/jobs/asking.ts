@@ -26,6 +26,7 @@ export interface Shown {
   expires_at: string | null
   usage: { prompt_tokens: number; completion_tokens: number } | null
   short_of: string | null
+  being_brought: string | null
   error: { code: string; message: string; status: number } | null
 }
 

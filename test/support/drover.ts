@@ -144,7 +144,7 @@ export class Installation {
 
 export interface StatusAnswer {
   nodes: { id: string; draining: boolean; engines: { id: string; kind: string; layout?: string; models: { model: string; loaded: boolean; continues?: string; only_asked?: boolean; slots: number; busy: number }[] }[] }[]
-  lanes: { model: string; class: string; engine?: string; layout?: string; waiting: number; head_age_ms: number; running: number; bytes: number; expected_wait_ms: number | null; short_of?: string }[]
+  lanes: { model: string; class: string; engine?: string; layout?: string; waiting: number; head_age_ms: number; running: number; bytes: number; expected_wait_ms: number | null; short_of?: string; being_brought?: string }[]
   models: { model: string; nodes: string[] }[]
   distributed_inference: {
     enabled: boolean

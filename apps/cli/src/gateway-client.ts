@@ -43,7 +43,7 @@ const NodeStatus = z.object({
   /** ms since its last sign of life, by Redis' clock. */
   last_seen_ms: z.number().optional(),
 })
-const LaneStatus = z.object({ model: z.string(), class: z.string(), waiting: z.number(), head_age_ms: z.number(), running: z.number(), layout: z.string().optional(), short_of: z.string().optional() })
+const LaneStatus = z.object({ model: z.string(), class: z.string(), waiting: z.number(), head_age_ms: z.number(), running: z.number(), layout: z.string().optional(), short_of: z.string().optional(), being_brought: z.string().optional() })
 export type ModelStatus = z.infer<typeof ModelStatus>
 export type EngineStatus = z.infer<typeof EngineStatus>
 export type NodeStatus = z.infer<typeof NodeStatus>

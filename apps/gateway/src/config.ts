@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { BrokerError } from '@drover/core'
+import { BrokerError, PullablePattern } from '@drover/core'
 import { bytes, defineConfig, duration, EXIT, ExitError, joinSettings, logSettings, redisSettings, setting } from '@drover/service'
 import { z } from 'zod'
 import { isLoopback } from './access.ts'
@@ -52,6 +52,8 @@ export const gatewayConfig = defineConfig('gateway', {
   pullReplicas: setting({ schema: z.coerce.number().int().min(1).max(1_000).default(1), describe: 'nodes that a pulled model is brought to, where the request does not say' }),
   blobsDir: setting({ schema: z.string().min(1).default(fileURLToPath(new URL('../../../.drover/data/blobs', import.meta.url))), describe: 'folder for files that clients send to have models made of them; gateways that share one see the same files' }),
   blobsLimit: setting({ schema: bytes({ min: 1 }).prefault('50gb'), describe: 'most bytes of those files together' }),
+  missing: setting({ schema: z.enum(['refuse', 'pull']).default('refuse'), describe: 'a model that no node holds: refuse who asks for it, or pull it while they wait, where pullable has it' }),
+  pullable: setting({ schema: z.array(PullablePattern).default([]), describe: 'models that may be pulled for who asks for them, * as wildcard within one part of a name' }),
   modelTimeout: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'longest that pulling, pushing or making a model may take' }),
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
@@ -61,6 +63,11 @@ export const gatewayConfig = defineConfig('gateway', {
 export const requireKey = ({ host, apiKey, open }: { host: string; apiKey?: string | undefined; open: boolean }, keys: number): void => {
   if (isLoopback(host) || apiKey !== undefined || keys > 0 || open) return
   throw new ExitError(`the gateway would listen on ${host} for everybody: make a key first (drover keys create), set DROVER_API_KEY, or say --open if that is wanted`)
+}
+
+/** @throws ExitError when models are to be pulled for who asks, and none may be */
+export const requirePullable = ({ missing, pullable }: { missing: 'refuse' | 'pull'; pullable: readonly string[] }): void => {
+  if (missing === 'pull' && pullable.length === 0) throw new ExitError("missing: pull needs to know which models may be pulled: set pullable, as in DROVER_PULLABLE='llama3.2:*,hf.co/unsloth/*'", EXIT.refused)
 }
 
 /** What kept a process from starting, as one line. A Redis that cannot be reached may be there on the next try. */

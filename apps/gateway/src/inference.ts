@@ -9,6 +9,7 @@ import { onceOf } from './idempotency.ts'
 import { intake, type Intake } from './intake.ts'
 import { sendAccepted } from './jobs/accepted.ts'
 import type { GatewayMetrics } from './metrics.ts'
+import type { OnDemand } from './models/on-demand.ts'
 import { cutInputs, Pieces } from './pieces.ts'
 import { readBody } from './read-body.ts'
 import type { RegistryView } from './registry-view.ts'
@@ -22,6 +23,8 @@ export interface InferenceDeps {
   view: RegistryView
   metrics: GatewayMetrics
   admission: Admission
+  /** Absent: a model that nobody holds is refused. */
+  onDemand?: OnDemand | undefined
   /** Answers that are under way. */
   replies: Set<OpenAnswer>
   settings: {

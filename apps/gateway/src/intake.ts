@@ -4,10 +4,12 @@ import { BrokerError, canonicalName, expectedTokens, PRIORITY, reaches, slotsFor
 import { answerLimit, type Dialect, type ParsedRequest } from '@drover/dialects'
 import type { InferenceDeps } from './inference.ts'
 import { limitHeaders } from './keys/limit-headers.ts'
+import { isServedByPulled } from './models/on-demand.ts'
+import { notFound } from './not-found.ts'
 import type { RegistryView, View } from './registry-view.ts'
 import { chosen, prefersAsync, wantedKeepMs, wantedLayout } from './wishes.ts'
 
-export type IntakeDeps = Pick<InferenceDeps, 'broker' | 'view' | 'admission' | 'settings'>
+export type IntakeDeps = Pick<InferenceDeps, 'broker' | 'view' | 'admission' | 'onDemand' | 'settings'>
 
 export interface IntakeOptions {
   dialect: Dialect
@@ -52,12 +54,13 @@ export interface Intake {
  * @throws BrokerError `model_not_found`, `cannot_run`, `forbidden`, `bad_request`, worded for the request's API
  */
 export const intake = async (deps: IntakeDeps, { dialect, request, once, caller, class: jobClass, headers, answer }: IntakeOptions): Promise<Intake> => {
-  const { broker, view, admission, settings } = deps
+  const { broker, view, admission, onDemand, settings } = deps
   checkApart(request)
-  const model = await view.resolve(request.model)
-  const named = model ?? canonicalName(request.model)
+  const held = await view.resolve(request.model)
+  const named = held ?? canonicalName(request.model)
   // Whether there is such a model is not told to who may not use it.
   if (named !== undefined && caller.allowsModel?.(named) === false) throw new BrokerError('forbidden', `this API key may not use the model '${named}'`)
+  const model = held ?? onDemand?.admits(request.model)
   if (!model) throw missing(view, dialect, request.model)
   const goesOn = chosen(headers, 'x-drover-on-disconnect', ['continue', 'cancel']) === 'continue'
   const resumes = chosen(headers, 'x-drover-resume', ['never']) !== 'never' && settings.resume
@@ -66,7 +69,9 @@ export const intake = async (deps: IntakeDeps, { dialect, request, once, caller,
   const hook = await webhookOf(broker, caller, headers)
   const keepMs = wantedKeepMs(headers, settings.keepLimitMs)
   const requires: Requirements = { engine: request.engine ?? dialect.engine, layout: request.layout ?? wantedLayout(headers) }
-  checkHope(view, model, { dialect, request, requires })
+  const isBrought = held === undefined && isServedByPulled(requires)
+  if (!isBrought) checkHope(view, model, { dialect, request, requires })
+  else if (!onDemand?.hasRoomFor(model)) throw cannotRun(request.model, 'no node holds it, and none with an Ollama is there that could take it')
   const lane = laneOf(model, jobClass, requires)
   let counted = false
   const slots = view.holdersFor(model, requires).reduce((sum, { node, engine }) => sum + (node.draining ? 0 : slotsFor(engine, model)), 0)
@@ -106,12 +111,14 @@ export const intake = async (deps: IntakeDeps, { dialect, request, once, caller,
     async submit(job, sink, named) {
       const follow = await broker.jobs.submit(submission(job), sink, named)
       if (follow.ahead) admission.added(lane, follow.ahead)
+      if (isBrought) onDemand?.look()
       return follow
     },
     async handIn(job) {
       const kept = Math.max(keepMs ?? settings.keepResultsMs, job.keepMs ?? 0)
       const handed = await broker.jobs.handIn({ ...submission({ ...job, background: true }), keepMs: kept, mostListed: settings.mostKept })
       if (handed.ahead) admission.added(lane, handed.ahead)
+      if (isBrought) onDemand?.look()
       return handed
     },
   }
@@ -154,7 +161,7 @@ const priorityIn = ({ 'x-drover-priority': given }: IncomingHttpHeaders): number
 export const missing = (view: Pick<View, 'short'>, dialect: Dialect, asked: string): BrokerError => {
   const name = canonicalName(asked)
   const short = name && view.short.get(name)
-  return short ? cannotRun(asked, short.reason) : new BrokerError('model_not_found', dialect.notFound?.(asked) ?? `model '${asked}' not found`)
+  return short ? cannotRun(asked, short.reason) : notFound(dialect, asked)
 }
 
 const cannotRun = (asked: string, why: string): BrokerError => new BrokerError('cannot_run', `model '${asked}' cannot be run: ${why}`)

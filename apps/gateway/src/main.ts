@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { openGateway, shownLane } from '@drover/broker'
+import { openGateway, readLane, shownLane } from '@drover/broker'
 import { BrokerError } from '@drover/core'
 import { announceListening, createLog, loadConfig, onShutdown, redisTarget, runMain, VERSION } from '@drover/service'
 import { access } from './access.ts'
@@ -9,10 +9,11 @@ import { batchRunners } from './batches/runners.ts'
 import { isUnavailable } from './files/content-store.ts'
 import { openStore } from './files/open-store.ts'
 import { sweepFiles } from './files/sweeping.ts'
-import { gatewayConfig, requireKey, startError } from './config.ts'
+import { gatewayConfig, requireKey, requirePullable, startError } from './config.ts'
 import { listen } from './http-server.ts'
 import { gatewayMetrics } from './metrics.ts'
 import { BlobSpool } from './models/blob-spool.ts'
+import { OnDemand } from './models/on-demand.ts'
 import { RegistryView } from './registry-view.ts'
 import type { OpenAnswer } from './reply.ts'
 import { Deliverer } from './webhooks/deliverer.ts'
@@ -23,6 +24,7 @@ const KEEP_ALIVE_TICK_MS = 250
 
 runMain(async () => {
   const { values: config, sources } = loadConfig(gatewayConfig)
+  requirePullable(config)
   const log = createLog({ app: 'gateway', logLevel: config.logLevel, logFormat: config.logFormat })
   const onError = (error: unknown) => {
     // A store that cannot be used has told so itself.
@@ -37,7 +39,9 @@ runMain(async () => {
     laneLimit: config.laneLimit,
     laneBytes: config.laneBytes,
     // No job is submitted before all of this has started.
-    onEnded: (lane, ms, ahead) => admission.completed(lane, ms, ahead),
+    onEnded: (lane, ms, ahead) => {
+      if (!onDemand?.hasWaited(readLane(lane).model, ms)) admission.completed(lane, ms, ahead)
+    },
     allowEviction: config.allowEviction,
     sendTwice: config.sendTwice,
     onError,
@@ -58,6 +62,18 @@ runMain(async () => {
   await admission.look()
   const view = new RegistryView({ read: () => broker.registry.nodes(), onError })
   await view.refresh()
+  const onDemand =
+    config.missing === 'pull'
+      ? new OnDemand({
+          broker,
+          view,
+          pullable: config.pullable,
+          timeoutMs: config.modelTimeout,
+          onBrought: (fields) => log.info(fields, 'model brought for jobs that wait'),
+          onFailed: (fields) => log.warn(fields, 'model cannot be brought: the jobs that wait for it have failed'),
+          onError,
+        })
+      : undefined
   const store = await openStore(config, broker, log)
   const sweeping = store && sweepFiles({ files: broker.files, store, who: id, onError })
   const replies = new Set<OpenAnswer>()
@@ -100,12 +116,13 @@ runMain(async () => {
     modelTimeoutMs: config.modelTimeout,
   }
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
-  const runners = store && batchRunners({ broker, view, admission, store, settings, callerOf: entrance.callerOf, onError })
+  const runners = store && batchRunners({ broker, view, admission, onDemand, store, settings, callerOf: entrance.callerOf, onError })
   const app = gatewayApp({
     broker,
     view,
     metrics,
     admission,
+    onDemand,
     replies,
     blobs,
     store,
@@ -140,7 +157,7 @@ runMain(async () => {
       },
       { name: 'close connections', limitMs: 1_000, run: () => (clearInterval(keepingAlive), server.close()) },
       { name: 'leave webhooks to others', limitMs: 2_000, run: () => deliverer.stop() },
-      { name: 'leave Redis', limitMs: 2_000, run: () => (blobs.close(), admission.stop(), view.stop(), sweeping?.stop(), broker.close()) },
+      { name: 'leave Redis', limitMs: 2_000, run: () => (blobs.close(), admission.stop(), onDemand?.stop(), view.stop(), sweeping?.stop(), broker.close()) },
     ],
     { log },
   )

@@ -4,6 +4,7 @@ import type { Admission } from './admission.ts'
 import { wholeMemory } from './clusters/memory.ts'
 import { shortfall } from './clusters/shortfall.ts'
 import { distributedInference } from './clusters/shown.ts'
+import type { OnDemand } from './models/on-demand.ts'
 import { clusterStatus } from './olol.ts'
 import type { View } from './registry-view.ts'
 
@@ -21,6 +22,7 @@ export interface StatusSources {
   broker: GatewayConnection
   view: View
   admission: Admission
+  onDemand?: OnDemand | undefined
   gateway: { id: string; version: string; startedAt: number; open(): number }
 }
 
@@ -63,7 +65,7 @@ export const nodesStatus = async ({ broker, view }: Pick<StatusSources, 'broker'
 const rounded = (value: number | undefined): number | null => (value === undefined ? null : Math.round(value))
 
 /** Everything that an operator asks first: nodes, what they hold and do, lanes and how long their heads have waited. */
-export const status = async ({ broker, view, admission, gateway }: StatusSources, { allowsModel = () => true }: Pick<Caller, 'allowsModel'>) => {
+export const status = async ({ broker, view, admission, onDemand, gateway }: StatusSources, { allowsModel = () => true }: Pick<Caller, 'allowsModel'>) => {
   const [all, nodes] = await Promise.all([broker.depths(), nodesStatus({ broker, view })])
   const lanes = all.filter(({ lane }) => allowsModel(shownLane(lane).model))
   return {
@@ -76,8 +78,9 @@ export const status = async ({ broker, view, admission, gateway }: StatusSources
     nodes,
     lanes: lanes.map(({ lane, waiting, headAge, running, bytes }) => {
       const short = waiting > 0 ? shortfall(view, readLane(lane)) : undefined
-      const waitMs = short === undefined ? admission.expectedWaitMs(lane, { waiting, running }) : undefined
-      return { ...shownLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(waitMs), ...(short !== undefined && { short_of: short }) }
+      const brought = waiting > 0 ? onDemand?.progress(readLane(lane).model) : undefined
+      const waitMs = short === undefined && brought === undefined ? admission.expectedWaitMs(lane, { waiting, running }) : undefined
+      return { ...shownLane(lane), waiting, head_age_ms: headAge, running, bytes, expected_wait_ms: rounded(waitMs), ...(short !== undefined && { short_of: short }), ...(brought !== undefined && { being_brought: brought }) }
     }),
     distributed_inference: distributedInference(view),
     models: [...view.holders].map(([model, holders]) => ({ model, nodes: [...new Set(holders.map(({ node }) => node.id))] })),

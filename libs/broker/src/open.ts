@@ -17,6 +17,7 @@ import { scripts } from './scripts.ts'
 import { SharedPulls } from './shared-pulls.ts'
 import { sweeper } from './sweeper.ts'
 import { ticketsOf } from './tickets.ts'
+import { WaitingJobs } from './waiting-jobs.ts'
 import { checkWire, tellWire } from './wire.ts'
 import { WebhookStore } from './webhooks.ts'
 import { VIEW_KEYS, WorkerBroker } from './worker.ts'
@@ -101,6 +102,7 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     keyChanges: new KeyChanges({ ...parts, keyring: apiKeys }),
     batches: new Batches(parts),
     lanes: parts.lanes,
+    waiting: new WaitingJobs(parts),
     memory: () => memoryUse(redis),
     /** What waits and runs in all lanes; `bytes`: of the requests of both. */
     depths: async () => {

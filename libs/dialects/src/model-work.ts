@@ -19,7 +19,7 @@ export interface ModelOrder {
 }
 
 /** A name as an engine takes it: what Ollama's clients put around it is no part of it. */
-const plain = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
+export const nameForEngine = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
 
 /** Fields of a create that name what must be there besides a model: file names, each with its digest. */
 const FILES = ['files', 'adapters', 'draft_files']
@@ -47,7 +47,7 @@ const keptFor = (given: unknown): string | undefined => {
  */
 export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
-  const model = plain(asked)
+  const model = nameForEngine(asked)
   const copies = typeof fields['replicas'] === 'number' ? { replicas: fields['replicas'] } : {}
   const order = { stream: fields['stream'] !== false, blobs: blobsIn(fields), ignored }
   switch (call) {
@@ -60,13 +60,13 @@ export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
     case 'delete':
       return { ...order, work: { call, model } }
     case 'copy':
-      return { ...order, work: { call, source: model, destination: plain(fields['destination'] as string) } }
+      return { ...order, work: { call, source: model, destination: nameForEngine(fields['destination'] as string) } }
     case 'create': {
       const { from } = fields
       // An engine takes what is no name for a path.
       if (typeof from === 'string' && from !== '' && !canonicalName(from)) throw badRequest('invalid model name')
       const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name)))
-      return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
+      return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: nameForEngine(from) }) } } }
     }
     case 'load': {
       const keepAlive = keptFor(fields['keep_alive'])
@@ -141,5 +141,8 @@ export const progressIn = (line: string): Progress => {
     ...(typeof completed === 'number' && completed > 0 && { completed }),
   }
 }
+
+/** Whether what an engine says of a pull that has failed means that there is no such model. */
+export const isUnknownModel = (message: string): boolean => /\bpull model manifest: file does not exist$/.test(message)
 
 export const progressLine = (progress: Progress): string => `${JSON.stringify(progress)}\n`

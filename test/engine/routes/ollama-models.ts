@@ -48,16 +48,24 @@ export const holdKept = async (context: EngineContext): Promise<void> => {
   for (const { name, ...facts } of await keptModels(context.settings.store)) if (context.residency.find(name)?.digest !== facts.digest) hold(context, name, facts)
 }
 
+interface Pull {
+  tell(line: Line): void
+  gone(): boolean
+  /** As the registry has it now: what a test says otherwise holds for pulls under way. */
+  model(): Pick<Required<LibraryModel>, 'rate' | 'stall_at'>
+}
+
 /** Brings what is missing of a layer. Answers `false` when the client has left meanwhile. */
-const bring = async (layer: Layer, model: Required<LibraryModel>, from: number, { tell, gone }: { tell(line: Line): void; gone(): boolean }): Promise<boolean> => {
+const bring = async (layer: Layer, from: number, { tell, gone, model }: Pull): Promise<boolean> => {
   const line = (): Line => ({ status: `pulling ${layer.digest.slice(7, 19)}`, digest: layer.digest, total: layer.size, ...(layer.completed > 0 && { completed: layer.completed }) })
   tell(line())
   while (layer.completed < layer.size) {
-    if (model.rate > 0 || from + layer.completed >= model.stall_at) await sleep(TICK_MS)
+    const { rate, stall_at: stall } = model()
+    if (rate > 0 || from + layer.completed >= stall) await sleep(TICK_MS)
     if (gone()) return false
-    if (from + layer.completed >= model.stall_at) continue
-    const step = model.rate === 0 ? layer.size : (model.rate * TICK_MS) / 1000
-    layer.completed = Math.min(layer.size, layer.completed + Math.ceil(step), Math.max(layer.completed, model.stall_at - from))
+    if (from + layer.completed >= stall) continue
+    const step = rate === 0 ? layer.size : (rate * TICK_MS) / 1000
+    layer.completed = Math.min(layer.size, layer.completed + Math.ceil(step), Math.max(layer.completed, stall - from))
     tell(line())
   }
   return true
@@ -92,7 +100,7 @@ const pull: Route = async (context, response, fields) => {
   }
   let from = 0
   for (const layer of library.layersOf(model)) {
-    if (!(await bring(layer, model, from, { tell: out.tell, gone: () => left }))) {
+    if (!(await bring(layer, from, { tell: out.tell, gone: () => left, model: () => library.find(name) ?? model }))) {
       done()
       stats.leftPulls += 1
       return

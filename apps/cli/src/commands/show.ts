@@ -42,7 +42,7 @@ const asJson = (tag: Tag, places: readonly Place[], lanes: readonly LaneStatus[]
   quantization: tag.details.quantization_level || null,
   context_length: tag.details.context_length ?? null,
   capabilities: tag.capabilities ?? null,
-  lanes: lanes.map(({ class: name, layout, waiting, head_age_ms, running, short_of }) => ({ class: name, layout: layout ?? null, waiting, head_age_ms, running, short_of: short_of ?? null })),
+  lanes: lanes.map(({ class: name, layout, waiting, head_age_ms, running, short_of, being_brought }) => ({ class: name, layout: layout ?? null, waiting, head_age_ms, running, short_of: short_of ?? null, being_brought: being_brought ?? null })),
   nodes: places.map(({ node, engine, kind, version, held }) => ({
     node,
     engine,
@@ -89,8 +89,8 @@ export const show = async (argv: readonly string[]): Promise<void> => {
   ]
   for (const [label, value] of facts) if (value) print(`${label.padEnd(16)}${value}`)
   for (const lane of lanes) {
-    const { waiting, running, head_age_ms: age, short_of: short } = lane
-    print(`${'lane'.padEnd(16)}${laneName(lane)}: ${waiting} waiting${waiting > 0 ? ` (the first for ${span(age)})` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}`)
+    const { waiting, running, head_age_ms: age, short_of: short, being_brought: brought } = lane
+    print(`${'lane'.padEnd(16)}${laneName(lane)}: ${waiting} waiting${waiting > 0 ? ` (the first for ${span(age)})` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}${brought === undefined ? '' : `; being brought ${brought}`}`)
   }
   print('')
   for (const line of tableLines(columns, places, outputWidth())) print(line)

@@ -16,8 +16,8 @@ export const status = async (argv: readonly string[]): Promise<void> => {
   if (values.json) return print(text.trim())
   for (const line of status.nodes.length === 0 ? [NO_NODES] : status.nodes.flatMap(nodeLines)) print(line)
   for (const lane of status.lanes ?? []) {
-    const { model, waiting, running, head_age_ms: age, short_of: short } = lane
+    const { model, waiting, running, head_age_ms: age, short_of: short, being_brought: brought } = lane
     if (waiting + running === 0) continue
-    print(`lane ${model} (${laneName(lane)}): ${waiting} waiting${waiting > 0 ? `, the first for ${span(age)}` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}`)
+    print(`lane ${model} (${laneName(lane)}): ${waiting} waiting${waiting > 0 ? `, the first for ${span(age)}` : ''}, ${running} running${short === undefined ? '' : `; ${short}`}${brought === undefined ? '' : `; being brought ${brought}`}`)
   }
 }

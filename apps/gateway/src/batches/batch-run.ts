@@ -5,6 +5,7 @@ import { dialects, type Dialect } from '@drover/dialects'
 import { contentOf, isLost, isUnavailable, type ContentStore } from '../files/content-store.ts'
 import { checkHope, intake, missing, type IntakeDeps } from '../intake.ts'
 import { visibleTo } from '../keys/visible.ts'
+import { isServedByPulled } from '../models/on-demand.ts'
 import { readLine, readRequest } from './batch-line.ts'
 import { LineAnswer, type Gathered } from './line-answer.ts'
 import { LineIndex } from './line-index.ts'
@@ -128,17 +129,22 @@ export class BatchRun {
 
   /** @returns the batch as it is then; `undefined`: it is over for this gateway */
   async #validate(batch: Batch): Promise<Batch | undefined> {
-    const { store, broker, view, settings, callerOf } = this.#deps
+    const { store, broker, view, onDemand, settings, callerOf } = this.#deps
     const { spec } = batch
-    const seen = visibleTo(callerOf(batch.owner) ?? {}, view)
+    const caller = callerOf(batch.owner)
+    const seen = visibleTo(caller ?? {}, view)
     const found = await validate({
       content: this.#untilOver(contentOf(store, spec.inputParts)),
       spec,
       limits: { lines: settings.batchLines, lineBytes: settings.bodyLimit },
       resolve: async (request) => {
+        const dialect = dialects[spec.dialect]
+        const requires = { engine: request.engine ?? dialect.engine, layout: request.layout }
         const model = await seen.resolve(request.model)
-        if (model === undefined) throw missing(seen, dialects[spec.dialect], request.model)
-        checkHope(view, model, { dialect: dialects[spec.dialect], request, requires: { layout: request.layout } })
+        const brought = model === undefined && isServedByPulled(requires) ? onDemand?.admits(request.model) : undefined
+        if (brought !== undefined && caller?.allowsModel?.(brought) !== false) return brought
+        if (model === undefined) throw missing(seen, dialect, request.model)
+        checkHope(view, model, { dialect, request, requires: { layout: request.layout } })
         return model
       },
     })

@@ -1,6 +1,7 @@
 import { readLane, type JobState, type KeptJob } from '@drover/broker'
 import type { ErrorInfo } from '@drover/core'
 import type { Admission } from '../admission.ts'
+import type { OnDemand } from '../models/on-demand.ts'
 import type { RegistryView } from '../registry-view.ts'
 import { shortfall } from '../clusters/shortfall.ts'
 
@@ -24,6 +25,8 @@ export interface JobDescription {
   expected_start_at: string | null
   /** The memory without which it cannot begin, while that is what it waits for. */
   short_of: string | null
+  /** Where its model is being brought, and how far that is, while that is what it waits for. */
+  being_brought: string | null
   node: string | null
   attempts: number
   created_at: string | null
@@ -39,12 +42,14 @@ export interface JobDescription {
 export interface DescribeDeps {
   admission: Pick<Admission, 'expectedWaitMs'>
   view: Pick<RegistryView, 'holders' | 'short'>
+  onDemand?: Pick<OnDemand, 'progress'> | undefined
 }
 
-export const describeJob = (job: KeptJob, { admission, view }: DescribeDeps): JobDescription => {
+export const describeJob = (job: KeptJob, { admission, view, onDemand }: DescribeDeps): JobDescription => {
   const { record, ahead } = job
   const short = ahead && shortfall(view, readLane(job.lane))
-  const waitMs = ahead && short === undefined ? admission.expectedWaitMs(job.lane, ahead) : undefined
+  const brought = ahead && onDemand?.progress(readLane(job.lane).model)
+  const waitMs = ahead && short === undefined && brought === undefined ? admission.expectedWaitMs(job.lane, ahead) : undefined
   const error = record?.error ?? job.failure
   return {
     id: job.id,
@@ -59,6 +64,7 @@ export const describeJob = (job: KeptJob, { admission, view }: DescribeDeps): Jo
     position: ahead?.waiting ?? null,
     expected_start_at: time(waitMs === undefined ? undefined : job.seenAt + waitMs),
     short_of: short ?? null,
+    being_brought: brought ?? null,
     node: job.node ?? record?.node ?? null,
     attempts: job.attempts,
     created_at: time(job.createdAt),

@@ -5,7 +5,7 @@ import type { GatewayEnv } from '../app.ts'
 import type { InferenceDeps } from '../inference.ts'
 import { refuseHere } from '../refuse-here.ts'
 
-export type JobDeps = Pick<InferenceDeps, 'broker' | 'view' | 'admission' | 'metrics' | 'replies' | 'settings' | 'onError'>
+export type JobDeps = Pick<InferenceDeps, 'broker' | 'view' | 'admission' | 'onDemand' | 'metrics' | 'replies' | 'settings' | 'onError'>
 
 /** The id that the path names; `undefined`: this is none. */
 export const jobIdOf = (c: Context<GatewayEnv>): JobId | undefined => JobId.safeParse(c.req.param('id')).data

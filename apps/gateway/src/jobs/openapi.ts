@@ -13,6 +13,7 @@ const job: Json = {
     position: { ...maybe('integer'), description: 'Jobs that come before it, while it waits.' },
     expected_start_at: { ...maybe('string'), description: 'When it is likely to begin, where this gateway can tell.' },
     short_of: { ...maybe('string'), description: 'The memory that is missing, while it waits for that.' },
+    being_brought: { ...maybe('string'), description: 'Where its model is being brought, and how far that is, while it waits for that.' },
     node: maybe('string'), attempts: integer,
     created_at: text, started_at: maybe('string'), first_token_at: maybe('string'), ended_at: maybe('string'), deadline_at: text,
     expires_at: { ...maybe('string'), description: 'When what is kept of it goes, once it has ended.' },

@@ -1,0 +1,193 @@
+import { readLane, type GatewayConnection, type Lane, type WaitingRequest } from '@drover/broker'
+import { BrokerError, canonicalName, meets, placeModel, pullableMatcher, toBrokerError, type ErrorCode, type ModelName, type Requirements } from '@drover/core'
+import { dialects, isUnknownModel, nameForEngine } from '@drover/dialects'
+import { notFound } from '../not-found.ts'
+import type { RegistryView } from '../registry-view.ts'
+import { Bringing } from './bringing.ts'
+import { workOnNodes, type FleetDeps } from './fleet-work.ts'
+import { hostsFor } from './hosts.ts'
+
+export interface OnDemandOptions {
+  broker: FleetDeps['broker'] & Pick<GatewayConnection, 'depths' | 'waiting' | 'up'>
+  view: RegistryView
+  /** Names of models that may be brought, `*` as wildcard. */
+  pullable: readonly string[]
+  /** Longest that a pull may take, ms. */
+  timeoutMs: number
+  onBrought(fields: { model: ModelName; node: string; ms: number }): void
+  /** `jobs`: those that have failed by it, here. */
+  onFailed(fields: { model: ModelName; reason: string; jobs: number }): void
+  onError(error: unknown): void
+}
+
+/** How often lanes are looked at that may wait for a model, ms. */
+const LOOK_MS = 1_000
+/** After these a pull is tried again while its jobs wait; everything else is an engine's own word, and told to them. */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['node_lost', 'cancelled', 'draining', 'queue_full', 'broker_unavailable'])
+
+/**
+ * Models that nobody holds are brought to a node while jobs wait for them. Every gateway looks which lanes wait and follows the one pull that all
+ * share, so none of them is needed for it; a pull is left when the last job that wants it has gone.
+ */
+export class OnDemand {
+  #options: OnDemandOptions
+  #mayPull: (model: string) => boolean
+  #bringing = new Map<ModelName, Bringing>()
+  /** When models came that jobs had waited for, `performance.now()`. */
+  #cameAt = new Map<ModelName, number>()
+  #looking = false
+  #again = false
+  #stopped = false
+  #timer: NodeJS.Timeout
+
+  constructor(options: OnDemandOptions) {
+    this.#options = options
+    this.#mayPull = pullableMatcher(options.pullable)
+    this.#timer = setInterval(() => this.look(), LOOK_MS)
+  }
+
+  /** The canonical name of a model that nobody holds and that is brought when a job waits for it. */
+  admits(asked: string): ModelName | undefined {
+    const model = canonicalName(asked)
+    return model !== undefined && this.#mayPull(model) && !this.#options.view.short.has(model) ? model : undefined
+  }
+
+  /** Whether a node is there to which it could be brought. */
+  hasRoomFor(model: ModelName): boolean {
+    return hostsFor(this.#options.view, model).length > 0
+  }
+
+  /** Why jobs for a model wait, where that is why. */
+  progress(model: ModelName): string | undefined {
+    return this.#bringing.get(model)?.told
+  }
+
+  /** A job that was added so many ms ago has waited for its model to come: how long it took says nothing of others. */
+  hasWaited(model: ModelName, ms: number): boolean {
+    // A worker may be quicker to answer than the word of the pull's end is to come here.
+    return this.#bringing.has(model) || performance.now() - ms < (this.#cameAt.get(model) ?? -Infinity)
+  }
+
+  /** What waits is looked at now: a job has been added. */
+  look(): void {
+    this.#again = true
+    if (!this.#looking) void this.#lookOn()
+  }
+
+  async #lookOn(): Promise<void> {
+    this.#looking = true
+    while (this.#again && !this.#stopped && this.#options.broker.up) {
+      this.#again = false
+      await this.#look().catch(this.#options.onError)
+    }
+    this.#looking = false
+  }
+
+  async #look(): Promise<void> {
+    const waiting = await this.#waiting()
+    const candidates = [...waiting].filter(([model]) => this.#bringing.has(model) || !this.#options.view.holders.has(model))
+    const wanted = new Map<ModelName, WaitingRequest>()
+    for (const [model, lanes] of candidates) {
+      const request = await this.#wantedIn(lanes)
+      if (request) wanted.set(model, request)
+    }
+    for (const [model, bringing] of this.#bringing) if (!wanted.has(model)) bringing.leave()
+    for (const [model, { asked }] of wanted) if (!this.#bringing.has(model) && (await this.#isMissing(model))) void this.#bring(model, asked)
+  }
+
+  /** Lanes in which jobs wait that a model which may be brought would let begin. */
+  async #waiting(): Promise<Map<ModelName, Lane[]>> {
+    const lanes = new Map<ModelName, Lane[]>()
+    for (const { lane, waiting } of await this.#options.broker.depths()) {
+      const { model, ...required } = readLane(lane)
+      if (waiting === 0 || !this.#mayPull(model) || !isServedByPulled(required)) continue
+      lanes.set(model, [...(lanes.get(model) ?? []), lane])
+    }
+    return lanes
+  }
+
+  async #wantedIn(lanes: readonly Lane[]): Promise<WaitingRequest | undefined> {
+    const { broker } = this.#options
+    for (const lane of lanes) {
+      const request = await broker.waiting.wanted(lane, broker.mayJudge)
+      if (request) return request
+    }
+    return undefined
+  }
+
+  /** Nobody holds it, nor is expected to hold it again by himself. */
+  async #isMissing(model: ModelName): Promise<boolean> {
+    const { view } = this.#options
+    return (await view.resolve(model)) === undefined && !view.short.has(model)
+  }
+
+  async #bring(model: ModelName, asked: string): Promise<void> {
+    const { view, onFailed, onError } = this.#options
+    const bringing = new Bringing()
+    this.#bringing.set(model, bringing)
+    try {
+      const error = await this.#pull(model, asked, bringing)
+      if (view.holders.has(model)) this.#cameAt.set(model, performance.now())
+      else if (error && !PASSING.has(error.code)) onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
+    } catch (thrown) {
+      if (!PASSING.has(toBrokerError(thrown).code)) onError(thrown)
+    } finally {
+      this.#bringing.delete(model)
+    }
+  }
+
+  /** Resolves when it is over. @returns why it did not come; `undefined` also where that is to be looked at once more */
+  async #pull(model: ModelName, asked: string, bringing: Bringing): Promise<BrokerError | undefined> {
+    const { broker, view, timeoutMs, onBrought } = this.#options
+    const begun = performance.now()
+    const claim = async (nodes: readonly string[]) => {
+      const [claimed] = await broker.pulls.claim({ model, insecure: false, nodes, most: 1, timeoutMs })
+      if (claimed) bringing.node = claimed.node
+      return claimed
+    }
+    const first = await claim(placeModel(hostsFor(view, model), 1).on)
+    if (!first) return undefined
+    // A pull that ended before this claim is known of now. The first of these may have begun earlier.
+    await view.refresh()
+    await view.refresh()
+    if (view.holders.has(model)) return undefined
+    const { done, failed } = await workOnNodes(this.#options, {
+      work: { call: 'pull', model: nameForEngine(asked), insecure: false },
+      model,
+      on: [first],
+      timeoutMs,
+      again: (node) => claim([node]),
+      another: async (used) => {
+        await view.refresh()
+        return claim(placeModel(hostsFor(view, model).filter(({ node }) => !used.has(node)), 1).on)
+      },
+      signal: bringing.left,
+      onLine: (line) => bringing.take(line),
+    })
+    await view.refresh()
+    for (const node of done) onBrought({ model, node, ms: Math.round(performance.now() - begun) })
+    return bringing.left.aborted ? undefined : failed[0]?.error
+  }
+
+  /** All jobs that wait for it end with the reason, each in the words of its own API. */
+  async #refuse(model: ModelName, error: BrokerError): Promise<number> {
+    const { broker } = this.#options
+    let ended = 0
+    for (const lane of (await this.#waiting()).get(model) ?? [])
+      ended += await broker.waiting.refuse(lane, ({ dialect, asked }) => (isUnknownModel(error.message) ? notFound(dialects[dialect], asked) : notBrought(asked, error)))
+    return ended
+  }
+
+  /** Others go on with what is under way here. */
+  stop(): void {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    for (const bringing of this.#bringing.values()) bringing.leave()
+  }
+}
+
+/** Whether jobs with these requirements can be answered by a model that was pulled. */
+export const isServedByPulled = (required: Requirements): boolean => meets({ kind: 'ollama' }, {}, required)
+
+const notBrought = (asked: string, { message, status }: BrokerError): BrokerError =>
+  new BrokerError('engine_failed', `model '${asked}' could not be brought to a node: ${message}`, { status: Math.max(500, status) })
