@@ -161,6 +161,22 @@ test('what cannot be copied is told before anything is sent', async ({ drover, s
   expect(await readdir(join(b.folder, 'blobs'))).toEqual([])
 })
 
+test('a copy goes where the labels say, and not where there is no room for it', async ({ drover, scripted }) => {
+  const gateway = await drover.gateway()
+  await storeNode({ drover, scripted }, 'a', { fill: (folder) => keepModel(folder, MODEL, WEIGHTS) })
+  await drover.worker('huge', [(await scripted({ models: [{ name: 'huge:1', size: 1e17 }] })).url])
+  const b = await storeNode({ drover, scripted }, 'b', { env: { DROVER_LABEL: 'rack=1' } })
+  await storeNode({ drover, scripted }, 'c', { env: { DROVER_PREFERENCE: '9' } })
+  await held(gateway, MODEL, 'a')
+  await held(gateway, 'huge:1', 'huge')
+  const labelled = await done(['pull', MODEL, '--label', 'rack=1'], { env: { DROVER_URL: gateway.url } })
+  expect([labelled.code, labelled.errors]).toEqual([0, ''])
+  await held(gateway, MODEL, 'a', 'b')
+  expect(copiesIn(b.worker)).toHaveLength(1)
+  const { status, text } = await send(`${gateway.url}/api/pull`, { body: JSON.stringify({ model: 'huge:1', replicas: 2 }) })
+  expect([status, (JSON.parse(text) as { error: string }).error]).toEqual([503, expect.stringMatching(/^2 nodes are to hold it, and 1 do: .*; too little room on their disks have a \(.* GB\), b \(.*\), c \(.*\)$/)])
+})
+
 test.skipIf(skipsWithoutLlamaServer())('a model of an Ollama comes into a models folder and answers there under its name, and the other way round', async ({ drover, scripted }) => {
   const gateway = await drover.gateway()
   const source = join(await temporary(), 'tiny.gguf')

@@ -64,7 +64,7 @@ export const ownWorker = async ({ node, redis, engines, says = {} }: OwnWorkerOp
   const slots = new Slots()
   const partials = continuations({ slots, onFound: () => undefined, onFailure: () => undefined })
   const facts: Pick<NodeRecord, 'id' | 'version' | 'labels' | 'preference' | 'startedAt'> = { id: node, version: '0', labels: {}, preference: 0, startedAt: Date.now() }
-  const alive = heartbeat({ connection, slots, continues: partials.continues, facts, local: false, gpus: () => [], lending: () => undefined, coordinating: () => ({}), copies: () => undefined, draining: () => false, siblings: [], onDrain: () => undefined, onTaken: () => undefined, onError })
+  const alive = heartbeat({ connection, slots, continues: partials.continues, facts, local: false, gpus: () => [], lending: () => undefined, coordinating: () => ({}), copies: () => ({}), draining: () => false, siblings: [], onDrain: () => undefined, onTaken: () => undefined, onError })
   const stock = inventory({
     slots,
     intervalMs: 50,

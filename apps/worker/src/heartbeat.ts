@@ -27,7 +27,7 @@ export interface HeartbeatOptions {
   /** Models over several nodes that this one coordinates, and those that it could if there were memory. */
   coordinating(): Pick<NodeRecord, 'clusters' | 'shortOf' | 'coordinates'>
   /** Where others get its model files. */
-  copies(): NodeRecord['copies']
+  copies(): Pick<NodeRecord, 'copies' | 'disk'>
   /** No jobs are taken just now. */
   draining(): boolean
   /** Nodes of this process, this one among them: what they do is known at once, not by their records. */
@@ -58,7 +58,7 @@ export const heartbeat = ({ connection, slots, continues, facts, local, gpus, le
     gpus: gpus(),
     preempted: slots.preempted,
     changesModels: true,
-    copies: copies(),
+    ...copies(),
     lending: draining() ? undefined : lending(),
     ...coordinating(),
     engines: [...slots.seats()].filter(isOfUse).map(({ engine, view, busy }) => ({

@@ -125,6 +125,8 @@ export const NodeRecord = z.object({
   changesModels: z.boolean().optional(),
   /** Where others get the files of its models, and where it could put theirs; absent: a worker that does neither. */
   copies: z.object({ address: z.string(), port: z.int(), into: z.array(CopyPlace) }).optional(),
+  /** Bytes that are free where it puts them, in whole gigabytes; absent: it does not know where that is. */
+  disk: z.number().optional(),
   /** Memory that it lends to models of many nodes; absent: none. */
   lending: LendingRecord.optional(),
   /** How it runs models over many nodes; absent: it does not. */

@@ -37,7 +37,7 @@ const kept = described({ description: 'How long the model stays in memory withou
 /** Their fields, for reading and for whoever describes the API. */
 export const managementFields: Record<ManagementCall, Check> = {
   show: struct('ShowRequest', { ...named, verbose: flag, system: text, template: text, options: anyObject('map[string]interface {}') }, { ...fold, type: 'api.ShowRequest' }),
-  pull: struct('PullRequest', { ...transfer, replicas }, { ...fold, type: 'api.PullRequest' }),
+  pull: struct('PullRequest', { ...transfer, labels: textMap, replicas }, { ...fold, type: 'api.PullRequest' }),
   push: struct('PushRequest', transfer, { ...fold, type: 'api.PushRequest' }),
   create: struct(
     'CreateRequest',

@@ -7,6 +7,7 @@ const DIGEST = `sha256:${'0'.repeat(64)}`
 test.each([
   ['pull', { model: ' https://hf.co/a/B:Q4 ', replicas: 2 }, { call: 'pull', model: 'hf.co/a/B:Q4', insecure: false }, { stream: true, replicas: 2 }],
   ['pull', { name: 'x:local', insecure: true, stream: false, username: 'me' }, { call: 'pull', model: 'x', insecure: true }, { stream: false }],
+  ['pull', { model: 'x', labels: { gpu: 'yes' } }, { call: 'pull', model: 'x', insecure: false }, { labels: { gpu: 'yes' } }],
   ['push', { model: 'me/x' }, { call: 'push', model: 'me/x', insecure: false }, {}],
   ['delete', { name: 'x' }, { call: 'delete', model: 'x' }, {}],
   ['copy', { source: 'a', destination: 'b:c' }, { call: 'copy', source: 'a', destination: 'b:c' }, {}],

@@ -11,6 +11,8 @@ export interface ModelOrder {
   stream: boolean
   /** Nodes that are to have the model, or to have it in memory: of a pull or a load that says so. */
   replicas?: number
+  /** Only nodes that have these labels, of a pull that says so. */
+  labels?: Record<string, string>
   /** Of a copy between nodes: which one is to have the model. */
   to?: string
   /** Of a create: blobs that it needs, SHA-256 in 64 hex digits each. */
@@ -52,7 +54,7 @@ export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
   const order = { stream: fields['stream'] !== false, blobs: blobsIn(fields), ignored }
   switch (call) {
     case 'pull':
-      return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...copies }
+      return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...copies, ...(isObject(fields['labels']) && { labels: fields['labels'] as Record<string, string> }) }
     case 'push':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true } }
     case 'transfer':

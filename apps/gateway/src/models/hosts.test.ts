@@ -1,6 +1,6 @@
 import type { EngineRecord, HeldModel, ModelName, NodeRecord } from '@drover/core'
 import { expect, test } from 'vitest'
-import { holdersOf, hostsFor, memoryHosts, memoryUnfitness, namedNodes } from './hosts.ts'
+import { holdersOf, hostsFor, memoryHosts, memoryUnfitness, namedNodes, placesFor } from './hosts.ts'
 
 const MODEL = 'm:latest' as ModelName
 const held = (model: ModelName): HeldModel => ({ model, engineName: model, digest: 'd', size: 1, modifiedAt: '' })
@@ -57,4 +57,15 @@ test('a model can be in the memory of whoever holds it for itself, whatever runs
     ['llama', false, undefined],
   ])
   expect(['holds', 'drains', 'spread', 'plain'].map((id) => memoryUnfitness(nodes.find((each) => each.id === id)!, MODEL))).toEqual([undefined, expect.stringContaining('takes no work'), 'does not hold it', 'does not hold it'])
+})
+
+test('a copy goes where there is room for it, and where the labels say', () => {
+  const places = (labels?: Record<string, string>) => placesFor(roomy, MODEL, labels)
+  const big = { ...held(MODEL), size: 5e9 }
+  const nodes = [node('holds', { engines: [engine({ held: [big] })], disk: 0 }), node('full', { disk: 4e9 }), node('room', { disk: 6e9, labels: { rack: '1' } }), node('unknown', { labels: { rack: '1', gpu: 'yes' } })]
+  const roomy = { nodes, holders: new Map([[MODEL, [{ node: nodes[0]!, engine: nodes[0]!.engines[0]!, held: big }]]]) }
+  expect(places()).toMatchObject({ hosts: [{ node: 'holds' }, { node: 'room' }, { node: 'unknown' }], full: ['full (4.0 GB)'] })
+  expect(places({ rack: '1' }).hosts.map((each) => each.node)).toEqual(['room', 'unknown'])
+  expect(places({ rack: '1', gpu: 'yes' }).hosts.map((each) => each.node)).toEqual(['unknown'])
+  expect(places({ rack: '2' })).toEqual({ hosts: [], full: [] })
 })

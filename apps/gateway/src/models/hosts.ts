@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BrokerError, byFitness, canBring, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, byFitness, canBring, hasRoom, inGigabytes, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
 import type { View } from '../registry-view.ts'
 
 const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
@@ -7,6 +7,7 @@ const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
   holds: node.engines.some((engine) => canBring(engine, model) && engine.held.some((held) => held.model === model)),
   preference: node.preference,
   free: node.gpus.reduce((sum, { free }) => sum + free, node.memory?.free ?? 0),
+  disk: node.disk,
   models: new Set(node.engines.flatMap(({ held }) => held.map((each) => each.model))).size,
 })
 
@@ -24,6 +25,21 @@ const unfitness = (node: NodeRecord, model: ModelName): string | undefined => {
 
 /** Nodes that could hold a model, or do. */
 export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))
+
+/** What a copy of a model needs on a disk, where a node that holds one tells. */
+const bytesOfCopy = ({ holders }: Pick<View, 'holders'>, model: ModelName): number | undefined => {
+  const sizes = (holders.get(model) ?? []).flatMap(({ held: { size } }) => (size > 0 ? [size] : []))
+  return sizes.length > 0 ? Math.max(...sizes) : undefined
+}
+
+/** Nodes that a model may be brought to, as far as their labels and their disks say, and those that hold it; and who is left out for its disk. */
+export const placesFor = (view: Pick<View, 'nodes' | 'holders'>, model: ModelName, labels: Readonly<Record<string, string>> = {}): { hosts: ModelHost[]; full: string[] } => {
+  const bytes = bytesOfCopy(view, model)
+  const labelled = new Set(view.nodes.filter((node) => Object.entries(labels).every(([name, value]) => node.labels[name] === value)).map(({ id }) => id))
+  const able = hostsFor(view, model).filter(({ node }) => labelled.has(node))
+  const full = able.filter((host) => !hasRoom(host, bytes)).map(({ node, disk = 0 }) => `${node} (${inGigabytes(disk)})`)
+  return { hosts: able.filter((host) => hasRoom(host, bytes)), full }
+}
 
 /** Those that a request names in `x-drover-nodes`; `undefined`: it names none. @throws BrokerError `bad_request` for one that cannot do it */
 export const namedNodes = ({ 'x-drover-nodes': given }: IncomingHttpHeaders, { nodes }: Pick<View, 'nodes'>, model: ModelName, unfit = unfitness): string[] | undefined => {

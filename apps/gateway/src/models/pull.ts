@@ -2,7 +2,7 @@ import { BrokerError, placeModel } from '@drover/core'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
-import { hostsFor, namedNodes } from './hosts.ts'
+import { namedNodes, placesFor } from './hosts.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.ts'
 
 /** `POST /api/pull`: brings a model to as many nodes as are to have it, or to those that are named. Where it is being pulled already, that pull is joined. */
@@ -13,13 +13,16 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     checkAllowed(c, model)
     const named = namedNodes(c.env.incoming.headers, view, model)
     const replicas = order.replicas ?? settings.pullReplicas
-    const { on, missing } = named ? { on: named, missing: named.length } : placeModel(hostsFor(view, model), replicas)
-    if (on.length < missing) throw tooFewNodes(replicas, replicas - missing, on)
+    if (named && order.labels) throw new BrokerError('bad_request', 'labels cannot stand beside x-drover-nodes, which names the nodes')
+    const places = () => placesFor(view, model, order.labels)
+    const { hosts, full } = places()
+    const { on, missing } = named ? { on: named, missing: named.length } : placeModel(hosts, replicas)
+    if (on.length < missing) throw tooFewNodes(replicas, replicas - missing, on, full)
     const timeoutMs = settings.modelTimeoutMs
     const claim = (nodes: readonly string[], most: number) => broker.pulls.claim({ model, insecure: work.insecure, nodes, most, timeoutMs })
     const another = async (used: ReadonlySet<string>) => {
       await view.refresh()
-      const [next] = await claim(placeModel(hostsFor(view, model).filter(({ node }) => !used.has(node)), replicas).on, 1)
+      const [next] = await claim(placeModel(places().hosts.filter(({ node }) => !used.has(node)), replicas).on, 1)
       return next
     }
     const again = async (node: string) => (await claim([node], 1))[0]
@@ -32,12 +35,12 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
       // Whoever asks this gateway for it next finds it.
       await view.refresh()
       // Somebody else may have brought it to where it is wanted.
-      if (error && (named || placeModel(hostsFor(view, model), replicas).missing > 0)) throw error
+      if (error && (named || placeModel(places().hosts, replicas).missing > 0)) throw error
     })
   })
 
-const tooFewNodes = (replicas: number, held: number, on: readonly string[]): BrokerError => {
+const tooFewNodes = (replicas: number, held: number, on: readonly string[], full: readonly string[]): BrokerError => {
   const there = on.length === 0 ? 'no node with an Ollama is there that could take it' : `besides those that hold it there ${on.length === 1 ? 'is only' : 'are only'} ${on.join(', ')}`
   const wanted = replicas === 1 ? 'one node is to hold it' : `${replicas} nodes are to hold it`
-  return new BrokerError('cannot_run', `${wanted}${held > 0 ? `, and ${held} do` : ''}: ${there}`)
+  return new BrokerError('cannot_run', `${wanted}${held > 0 ? `, and ${held} do` : ''}: ${there}${full.length > 0 ? `; too little room on their disks have ${full.join(', ')}` : ''}`)
 }

@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises'
 import type { WorkerConnection } from '@drover/broker'
 import { BrokerError, canBring, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
@@ -8,6 +9,11 @@ import { bring, type Destination, type Peer, type ToMake } from './bring.ts'
 import { startCopyServer, type CopyServer } from './copy-server.ts'
 import type { EngineSeat } from './engine-seat.ts'
 import { FilesHere } from './files-here.ts'
+
+/** How often the room on the disk is looked at, ms. */
+const DISK_MS = 10_000
+/** What is told of it in steps: not each block that somebody else takes is news. */
+const STEP = 1024 ** 3
 
 export interface CopiesOptions {
   node: string
@@ -45,6 +51,8 @@ export class Copies {
   #options: CopiesOptions
   #server: CopyServer | undefined
   #into: CopyPlace[] = []
+  #disk: number | undefined
+  #timer: NodeJS.Timeout | undefined
 
   constructor(options: CopiesOptions) {
     this.#options = options
@@ -56,24 +64,30 @@ export class Copies {
     this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), intake: new BlobIntake(seats), tickets: connection.tickets, onError })
     log.info({ address, port: this.#server.port }, 'hands out model files')
     await this.look()
+    this.#timer = setInterval(() => void this.look().catch(onError), DISK_MS).unref()
     this.#options.onChange()
   }
 
-  /** Engines have come or gone: where could a copy be put now? */
+  /** Where could a copy be put now, and how much room is there? */
   async look(): Promise<void> {
     const { seats, own } = this.#options
     const targets = await Promise.all([...seats()].filter(({ engine }) => engine.kind === 'ollama' || engine === own()).map((seat) => this.#destinationOf(seat)))
     const into = [...new Set(targets.flatMap((to) => (to ? [to.kind] : [])))].toSorted()
-    if (into.join() === this.#into.join()) return
+    const first = targets.find((to) => to?.kind === 'ollama') ?? targets.find((to) => to !== undefined)
+    const disk = first && (await freeAt(first.kind === 'ollama' ? first.store.root : first.folder.root))
+    if (into.join() === this.#into.join() && disk === this.#disk) return
     this.#into = into
+    this.#disk = disk
     this.#options.onChange()
   }
 
-  record(): NodeRecord['copies'] {
-    return this.#server && { address: this.#options.address, port: this.#server.port, into: this.#into }
+  record(): Pick<NodeRecord, 'copies' | 'disk'> {
+    if (!this.#server) return {}
+    return { copies: { address: this.#options.address, port: this.#server.port, into: this.#into }, ...(this.#disk !== undefined && { disk: this.#disk }) }
   }
 
   close(): void {
+    clearInterval(this.#timer)
     this.#server?.close()
     this.#server = undefined
   }
@@ -136,6 +150,11 @@ export class Copies {
     }
     return undefined
   }
+}
+
+const freeAt = async (folder: string): Promise<number | undefined> => {
+  const found = await statfs(folder).catch(() => undefined)
+  return found && Math.floor((found.bavail * found.bsize) / STEP) * STEP
 }
 
 /** Whether a folder is the one from which an Ollama has its models: it holds what that one holds, and is not another's with that one empty. */

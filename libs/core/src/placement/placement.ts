@@ -7,6 +7,8 @@ export interface ModelHost {
   preference: number
   /** Bytes of memory that are free on it, cards included; 0 where it does not tell. */
   free: number
+  /** Bytes that are free where it keeps its models; absent: it does not tell. */
+  disk?: number | undefined
   /** Models that it holds. */
   models: number
 }
@@ -18,9 +20,12 @@ export interface Placement {
   missing: number
 }
 
-/** By preference, then by free memory, then by who holds the fewest; the name decides what is left, so that all who look choose alike. */
+/** By preference, then by free memory, by room on the disk, and by who holds the fewest; the name decides what is left, so that all who look choose alike. */
 export const byFitness = (a: ModelHost, b: ModelHost): number =>
-  b.preference - a.preference || b.free - a.free || a.models - b.models || (a.node < b.node ? -1 : 1)
+  b.preference - a.preference || b.free - a.free || (b.disk ?? 0) - (a.disk ?? 0) || a.models - b.models || (a.node < b.node ? -1 : 1)
+
+/** Whether a copy of so many bytes has room on a node's disk, as far as is known. */
+export const hasRoom = ({ holds, disk }: ModelHost, bytes: number | undefined): boolean => holds || disk === undefined || bytes === undefined || bytes <= disk
 
 /** Where copies of a model are to go, so that `replicas` nodes have it; those that hold it count. */
 export const placeModel = (hosts: readonly ModelHost[], replicas: number): Placement => {

@@ -21,7 +21,7 @@ export const linesSettings = {
 } satisfies Settings
 const transferSettings = { ...linesSettings, insecure: setting({ schema: z.boolean().default(false), describe: 'the registry may be reached without TLS' }) }
 
-const pullConfig = defineConfig('cli', { ...transferSettings, replicas: setting({ schema: z.int().min(1).max(1_000).optional(), describe: 'nodes that are to have it, those that hold it already included' }) })
+const pullConfig = defineConfig('cli', { ...transferSettings, replicas: setting({ schema: z.int().min(1).max(1_000).optional(), describe: 'nodes that are to have it, those that hold it already included' }), label: setting({ schema: z.array(z.string().regex(/^[\w.-]+=[\w./-]*$/, 'expected name=value')).default([]), describe: 'only nodes with this label, name=value; may be given several times' }) })
 const pushConfig = defineConfig('cli', transferSettings)
 const nodeName = z.string().regex(/^[\w.-]{1,64}$/, 'expected the name of a node')
 const copyConfig = defineConfig('cli', {
@@ -94,7 +94,8 @@ export const pull = async (argv: readonly string[]): Promise<void> => {
   const { words, flags } = splitWords(pullConfig.settings, argv)
   const { values } = loadConfig(pullConfig, { argv: flags, usage })
   const { replicas, insecure, node, json: raw } = values
-  await transfer(gatewayOf(values), { path: '/api/pull', body: { model: oneModel(words, usage), insecure, ...(replicas !== undefined && { replicas }) }, headers: nodesHeader(node), raw })
+  const labels = Object.fromEntries(values.label.map((label) => [label.slice(0, label.indexOf('=')), label.slice(label.indexOf('=') + 1)]))
+  await transfer(gatewayOf(values), { path: '/api/pull', body: { model: oneModel(words, usage), insecure, ...(replicas !== undefined && { replicas }), ...(values.label.length > 0 && { labels }) }, headers: nodesHeader(node), raw })
 }
 
 /** `drover push MODEL`: from a node that holds it. */
