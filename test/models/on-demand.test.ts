@@ -126,7 +126,7 @@ test('a key brings what it may use, and nothing else', async ({ drover, scripted
 test('when all have left, the pull is stopped, and whoever comes again goes on with it', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const clients = site.gateways.flatMap(({ url }, i) => [0, 1].map((j) => ask(url, j === 0 ? 'ollama.chat' : 'openai.chat', { key: `l${i}${j}`, model: 'big' })))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   const [last, ...others] = clients
   for (const { leave } of others) leave()
   await until('one waits', async () => (await waitingFor(site.url)) === 1)
@@ -143,7 +143,7 @@ test('a gateway that is killed: what others wait for is brought, what nobody els
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const [first, second] = site.gateways.map(({ url }, i) => ask(url, 'ollama.chat', { key: `g${i}`, model: 'big' }))
   const job = await handIn(site.gateways[0]!.url, '/api/chat', chat('big', 'later', false))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   site.gateways[0]!.signal('SIGKILL')
   await expect(first!.told).rejects.toThrow()
   await release(site)
@@ -156,7 +156,7 @@ test('a gateway that is killed: what others wait for is brought, what nobody els
 test('jobs of a dead gateway bring nothing', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: ['n1'], gateways: 2, library: HELD, env: PULL })
   const client = ask(site.url, 'ollama.chat', { key: 'dead', model: 'big' })
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   site.gateways[0]!.signal('SIGKILL')
   await expect(client.told).rejects.toThrow()
   await until('the engine has been stopped', async () => (await site.sum(MODEL, 'pulling')) === 0, 60_000)
@@ -166,7 +166,7 @@ test('jobs of a dead gateway bring nothing', async ({ drover, scripted }) => {
 test('a worker that dies while it pulls: another node gets the model, and the answer comes', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, library: HELD, env: PULL })
   const client = ask(site.url, 'openai.chat', { key: 'w', model: 'big' })
-  await until('it is being brought', () => isBrought(site.url))
+  await until('it is being brought', () => isBrought(site.url), 60_000)
   const brought = (await laneOf(site.url))[0]?.being_brought?.slice(3, 5) ?? ''
   site.nodes.get(brought)!.worker.signal('SIGKILL')
   await site.nodes.get(brought)!.engine.admin.die()
@@ -190,7 +190,7 @@ test('a request waits no longer than it may, and where no node could take the mo
 test('Redis restarts meanwhile', async ({ drover, scripted, redis }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const clients = site.gateways.map(({ url }, i) => ask(url, 'ollama.chat', { key: `q${i}`, model: 'big' }))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   await redis.restart()
   await release(site)
   for (const { told } of clients) expect(await told).toMatchObject({ ended: true, verdict: { ok: true } })

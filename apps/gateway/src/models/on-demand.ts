@@ -22,6 +22,8 @@ export interface OnDemandOptions {
 
 /** How often lanes are looked at that may wait for a model, ms. */
 const LOOK_MS = 1_000
+/** A registry that has just said that it has no such model is not asked again, ms: a client may come back at once, and a batch has many lines. */
+const UNKNOWN_MS = 10_000
 /** After these a pull is tried again while its jobs wait; everything else is an engine's own word, and told to them. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['node_lost', 'cancelled', 'draining', 'queue_full', 'broker_unavailable'])
 
@@ -35,6 +37,8 @@ export class OnDemand {
   #bringing = new Map<ModelName, Bringing>()
   /** When models came that jobs had waited for, `performance.now()`. */
   #cameAt = new Map<ModelName, number>()
+  /** Models that no registry has, and when it said so, `performance.now()`. */
+  #unknown = new Map<ModelName, { error: BrokerError; at: number }>()
   #looking = false
   #again = false
   #stopped = false
@@ -92,7 +96,13 @@ export class OnDemand {
       if (request) wanted.set(model, request)
     }
     for (const [model, bringing] of this.#bringing) if (!wanted.has(model)) bringing.leave()
-    for (const [model, { asked }] of wanted) if (!this.#bringing.has(model) && (await this.#isMissing(model))) void this.#bring(model, asked)
+    for (const [model, { at }] of this.#unknown) if (performance.now() - at > UNKNOWN_MS) this.#unknown.delete(model)
+    for (const [model, { asked }] of wanted) {
+      if (this.#bringing.has(model) || !(await this.#isMissing(model))) continue
+      const unknown = this.#unknown.get(model)
+      if (unknown) await this.#refuse(model, unknown.error)
+      else void this.#bring(model, asked)
+    }
   }
 
   /** Lanes in which jobs wait that a model which may be brought would let begin. */
@@ -127,8 +137,10 @@ export class OnDemand {
     this.#bringing.set(model, bringing)
     try {
       const error = await this.#pull(model, asked, bringing)
-      if (view.holders.has(model)) this.#cameAt.set(model, performance.now())
-      else if (error && !PASSING.has(error.code)) onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
+      if (view.holders.has(model)) return void this.#cameAt.set(model, performance.now())
+      if (!error || PASSING.has(error.code)) return
+      if (isUnknownModel(error.message)) this.#unknown.set(model, { error, at: performance.now() })
+      onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
     } catch (thrown) {
       if (!PASSING.has(toBrokerError(thrown).code)) onError(thrown)
     } finally {
