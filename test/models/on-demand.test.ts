@@ -67,8 +67,25 @@ test('twenty clients of two gateways ask for a model that nobody holds: one pull
     }
   expect([await site.sum(MODEL, 'pulls'), await site.sum(MODEL, 'leftPulls')]).toEqual([1, 0])
   expect(await site.holders(MODEL)).toHaveLength(1)
-  // How long they waited for it says nothing of those who come now.
-  for (const { expected_wait_ms: wait } of await laneOf(site.url)) expect(wait).toBeNull()
+})
+
+test('how long somebody has waited for a model says nothing of the wait of those who come when it is there', async ({ drover, scripted }) => {
+  const engine = await scripted({ models: ['own'], slots: 2, library: HELD })
+  const gateway = await drover.gateway(PULL)
+  const { url } = gateway
+  await drover.worker('n1', [{ url: engine.url, slots: 2 }], { gateway })
+  const waited = ask(url, 'ollama.chat', { key: 'waited', model: 'big', script: { stall_at: 5 } })
+  await until('it is being brought', () => isBrought(url), 60_000)
+  await engine.admin.library([{ name: MODEL, size: 1_000_000, layers: 1 }])
+  await until('the gateway knows that it has come', () => gateway.log().includes('"model brought for jobs that wait"'), 60_000)
+  const came = ask(url, 'ollama.chat', { key: 'came', model: 'big', script: { stall_at: 5 } })
+  for (const key of ['waited', 'came']) await until('both run', async () => (await engine.admin.job(key)).running > 0)
+  await engine.admin.release('waited')
+  expect((await waited.told).verdict.ok).toBe(true)
+  expect((await laneOf(url))[0]).toMatchObject({ running: 1, expected_wait_ms: null })
+  await engine.admin.release('came')
+  expect((await came.told).verdict.ok).toBe(true)
+  await until('that one is counted', async () => (await laneOf(url))[0]?.expected_wait_ms !== null)
 })
 
 test('a stream is kept alive meanwhile, and a job tells why it waits', async ({ drover, scripted }) => {
