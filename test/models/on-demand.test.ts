@@ -67,8 +67,25 @@ test('twenty clients of two gateways ask for a model that nobody holds: one pull
     }
   expect([await site.sum(MODEL, 'pulls'), await site.sum(MODEL, 'leftPulls')]).toEqual([1, 0])
   expect(await site.holders(MODEL)).toHaveLength(1)
-  // How long they waited for it says nothing of those who come now.
-  for (const { expected_wait_ms: wait } of await laneOf(site.url)) expect(wait).toBeNull()
+})
+
+test('how long somebody has waited for a model says nothing of the wait of those who come when it is there', async ({ drover, scripted }) => {
+  const engine = await scripted({ models: ['own'], slots: 2, library: HELD })
+  const gateway = await drover.gateway(PULL)
+  const { url } = gateway
+  await drover.worker('n1', [{ url: engine.url, slots: 2 }], { gateway })
+  const waited = ask(url, 'ollama.chat', { key: 'waited', model: 'big', script: { stall_at: 5 } })
+  await until('it is being brought', () => isBrought(url), 60_000)
+  await engine.admin.library([{ name: MODEL, size: 1_000_000, layers: 1 }])
+  await until('the gateway knows that it has come', () => gateway.log().includes('"model brought for jobs that wait"'), 60_000)
+  const came = ask(url, 'ollama.chat', { key: 'came', model: 'big', script: { stall_at: 5 } })
+  for (const key of ['waited', 'came']) await until('both run', async () => (await engine.admin.job(key)).running > 0)
+  await engine.admin.release('waited')
+  expect((await waited.told).verdict.ok).toBe(true)
+  expect((await laneOf(url))[0]).toMatchObject({ running: 1, expected_wait_ms: null })
+  await engine.admin.release('came')
+  expect((await came.told).verdict.ok).toBe(true)
+  await until('that one is counted', async () => (await laneOf(url))[0]?.expected_wait_ms !== null)
 })
 
 test('a stream is kept alive meanwhile, and a job tells why it waits', async ({ drover, scripted }) => {
@@ -126,7 +143,7 @@ test('a key brings what it may use, and nothing else', async ({ drover, scripted
 test('when all have left, the pull is stopped, and whoever comes again goes on with it', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const clients = site.gateways.flatMap(({ url }, i) => [0, 1].map((j) => ask(url, j === 0 ? 'ollama.chat' : 'openai.chat', { key: `l${i}${j}`, model: 'big' })))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   const [last, ...others] = clients
   for (const { leave } of others) leave()
   await until('one waits', async () => (await waitingFor(site.url)) === 1)
@@ -143,7 +160,7 @@ test('a gateway that is killed: what others wait for is brought, what nobody els
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const [first, second] = site.gateways.map(({ url }, i) => ask(url, 'ollama.chat', { key: `g${i}`, model: 'big' }))
   const job = await handIn(site.gateways[0]!.url, '/api/chat', chat('big', 'later', false))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   site.gateways[0]!.signal('SIGKILL')
   await expect(first!.told).rejects.toThrow()
   await release(site)
@@ -156,7 +173,7 @@ test('a gateway that is killed: what others wait for is brought, what nobody els
 test('jobs of a dead gateway bring nothing', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: ['n1'], gateways: 2, library: HELD, env: PULL })
   const client = ask(site.url, 'ollama.chat', { key: 'dead', model: 'big' })
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   site.gateways[0]!.signal('SIGKILL')
   await expect(client.told).rejects.toThrow()
   await until('the engine has been stopped', async () => (await site.sum(MODEL, 'pulling')) === 0, 60_000)
@@ -166,7 +183,7 @@ test('jobs of a dead gateway bring nothing', async ({ drover, scripted }) => {
 test('a worker that dies while it pulls: another node gets the model, and the answer comes', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, library: HELD, env: PULL })
   const client = ask(site.url, 'openai.chat', { key: 'w', model: 'big' })
-  await until('it is being brought', () => isBrought(site.url))
+  await until('it is being brought', () => isBrought(site.url), 60_000)
   const brought = (await laneOf(site.url))[0]?.being_brought?.slice(3, 5) ?? ''
   site.nodes.get(brought)!.worker.signal('SIGKILL')
   await site.nodes.get(brought)!.engine.admin.die()
@@ -190,7 +207,7 @@ test('a request waits no longer than it may, and where no node could take the mo
 test('Redis restarts meanwhile', async ({ drover, scripted, redis }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, gateways: 2, library: HELD, env: PULL })
   const clients = site.gateways.map(({ url }, i) => ask(url, 'ollama.chat', { key: `q${i}`, model: 'big' }))
-  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url))
+  for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   await redis.restart()
   await release(site)
   for (const { told } of clients) expect(await told).toMatchObject({ ended: true, verdict: { ok: true } })

@@ -14,7 +14,8 @@ export interface OnDemandOptions {
   pullable: readonly string[]
   /** Longest that a pull may take, ms. */
   timeoutMs: number
-  onBrought(fields: { model: ModelName; node: string; ms: number }): void
+  /** `node`: who was getting it; it may have come to another. */
+  onBrought(fields: { model: ModelName; node: string | undefined; ms: number }): void
   /** `jobs`: those that have failed by it, here. */
   onFailed(fields: { model: ModelName; reason: string; jobs: number }): void
   onError(error: unknown): void
@@ -22,6 +23,8 @@ export interface OnDemandOptions {
 
 /** How often lanes are looked at that may wait for a model, ms. */
 const LOOK_MS = 1_000
+/** A registry that has just said that it has no such model is not asked again, ms: a client may come back at once, and a batch has many lines. */
+const UNKNOWN_MS = 10_000
 /** After these a pull is tried again while its jobs wait; everything else is an engine's own word, and told to them. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['node_lost', 'cancelled', 'draining', 'queue_full', 'broker_unavailable'])
 
@@ -35,6 +38,8 @@ export class OnDemand {
   #bringing = new Map<ModelName, Bringing>()
   /** When models came that jobs had waited for, `performance.now()`. */
   #cameAt = new Map<ModelName, number>()
+  /** Models that no registry has, and when it said so, `performance.now()`. */
+  #unknown = new Map<ModelName, { error: BrokerError; at: number }>()
   #looking = false
   #again = false
   #stopped = false
@@ -92,7 +97,13 @@ export class OnDemand {
       if (request) wanted.set(model, request)
     }
     for (const [model, bringing] of this.#bringing) if (!wanted.has(model)) bringing.leave()
-    for (const [model, { asked }] of wanted) if (!this.#bringing.has(model) && (await this.#isMissing(model))) void this.#bring(model, asked)
+    for (const [model, { at }] of this.#unknown) if (performance.now() - at > UNKNOWN_MS) this.#unknown.delete(model)
+    for (const [model, { asked }] of wanted) {
+      if (this.#bringing.has(model) || !(await this.#isMissing(model))) continue
+      const unknown = this.#unknown.get(model)
+      if (unknown) await this.#refuse(model, unknown.error)
+      else void this.#bring(model, asked)
+    }
   }
 
   /** Lanes in which jobs wait that a model which may be brought would let begin. */
@@ -122,13 +133,20 @@ export class OnDemand {
   }
 
   async #bring(model: ModelName, asked: string): Promise<void> {
-    const { view, onFailed, onError } = this.#options
+    const { view, onBrought, onFailed, onError } = this.#options
     const bringing = new Bringing()
+    const begun = performance.now()
     this.#bringing.set(model, bringing)
     try {
       const error = await this.#pull(model, asked, bringing)
-      if (view.holders.has(model)) this.#cameAt.set(model, performance.now())
-      else if (error && !PASSING.has(error.code)) onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
+      // Where its jobs were taken before we heard that it is there, the pull has been left as one that nobody waits for.
+      if (view.holders.has(model)) {
+        this.#cameAt.set(model, performance.now())
+        return onBrought({ model, node: bringing.node, ms: Math.round(performance.now() - begun) })
+      }
+      if (!error || PASSING.has(error.code)) return
+      if (isUnknownModel(error.message)) this.#unknown.set(model, { error, at: performance.now() })
+      onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
     } catch (thrown) {
       if (!PASSING.has(toBrokerError(thrown).code)) onError(thrown)
     } finally {
@@ -138,8 +156,7 @@ export class OnDemand {
 
   /** Resolves when it is over. @returns why it did not come; `undefined` also where that is to be looked at once more */
   async #pull(model: ModelName, asked: string, bringing: Bringing): Promise<BrokerError | undefined> {
-    const { broker, view, timeoutMs, onBrought } = this.#options
-    const begun = performance.now()
+    const { broker, view, timeoutMs } = this.#options
     const claim = async (nodes: readonly string[]) => {
       const [claimed] = await broker.pulls.claim({ model, insecure: false, nodes, most: 1, timeoutMs })
       if (claimed) bringing.node = claimed.node
@@ -147,11 +164,10 @@ export class OnDemand {
     }
     const first = await claim(placeModel(hostsFor(view, model), 1).on)
     if (!first) return undefined
-    // A pull that ended before this claim is known of now. The first of these may have begun earlier.
-    await view.refresh()
-    await view.refresh()
+    // A pull that ended before this claim is known of now.
+    await this.#lookAnew()
     if (view.holders.has(model)) return undefined
-    const { done, failed } = await workOnNodes(this.#options, {
+    const { failed } = await workOnNodes(this.#options, {
       work: { call: 'pull', model: nameForEngine(asked), insecure: false },
       model,
       on: [first],
@@ -164,9 +180,15 @@ export class OnDemand {
       signal: bringing.left,
       onLine: (line) => bringing.take(line),
     })
-    await view.refresh()
-    for (const node of done) onBrought({ model, node, ms: Math.round(performance.now() - begun) })
+    await this.#lookAnew()
     return bringing.left.aborted ? undefined : failed[0]?.error
+  }
+
+  /** What nodes hold, as it is now or later: a reading that is under way may have begun earlier. */
+  async #lookAnew(): Promise<void> {
+    const { view } = this.#options
+    await view.refresh()
+    await view.refresh()
   }
 
   /** All jobs that wait for it end with the reason, each in the words of its own API. */
