@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { BrokerError } from '@drover/core'
+import { BrokerError, DesiredModels } from '@drover/core'
 import { bytes, defineConfig, duration, EXIT, ExitError, joinSettings, logSettings, redisSettings, setting } from '@drover/service'
 import { z } from 'zod'
 import { isLoopback } from './access.ts'
@@ -8,6 +8,16 @@ import { BACK_OFF_TEXT } from './webhooks/back-off.ts'
 
 /** The port that `drover up` and every example use. */
 export const DEFAULT_PORT = 11435
+
+/** JSON text as what it says; what is none is left for the schema to refuse. */
+const jsonText = (value: unknown): unknown => {
+  if (typeof value !== 'string') return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
 
 export const gatewayConfig = defineConfig('gateway', {
   ...redisSettings,
@@ -51,6 +61,9 @@ export const gatewayConfig = defineConfig('gateway', {
   batchWindow: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'how long a batch may take; what has no answer by then is told so' }),
   pullReplicas: setting({ schema: z.coerce.number().int().min(1).max(1_000).default(1), describe: 'nodes that a pulled model is brought to, where the request does not say' }),
   modelTimeout: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'longest that pulling, pushing or making a model may take' }),
+  models: setting({ schema: z.preprocess(jsonText, DesiredModels.optional()), describe: 'which models are to be on which nodes: a JSON object, model to {replicas, nodes, labels, preload, keepAlive, numCtx}, see docs/models.md' }),
+  modelsPrune: setting({ schema: z.boolean().default(false), describe: 'copies that were brought for what `models` says are deleted when it no longer says so' }),
+  reconcileGrace: setting({ schema: duration({ max: 3_600_000 }).prefault('5m'), describe: 'how long a node that is gone is waited for before its copies are brought elsewhere; an hour at most' }),
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
 })

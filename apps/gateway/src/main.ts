@@ -6,6 +6,7 @@ import { access } from './access.ts'
 import { Admission } from './admission.ts'
 import { gatewayApp } from './app.ts'
 import { batchRunners } from './batches/runners.ts'
+import { reconcile } from './desired/reconcile.ts'
 import { isUnavailable } from './files/content-store.ts'
 import { openStore } from './files/open-store.ts'
 import { sweepFiles } from './files/sweeping.ts'
@@ -96,9 +97,11 @@ runMain(async () => {
     batchLines: config.batchLines,
     pullReplicas: config.pullReplicas,
     modelTimeoutMs: config.modelTimeout,
+    reconcileGraceMs: config.reconcileGrace,
   }
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
   const runners = store && batchRunners({ broker, view, admission, store, settings, callerOf: entrance.callerOf, onError })
+  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, configured: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
   const app = gatewayApp({
     broker,
     view,
@@ -111,6 +114,7 @@ runMain(async () => {
     access: entrance,
     gateway: { id, version: VERSION, startedAt: Date.now(), open: () => replies.size },
     draining: () => draining,
+    onDesired,
     onError,
   })
 
@@ -129,6 +133,7 @@ runMain(async () => {
         limitMs: config.drainLimit + 1_000,
         run: async () => {
           draining = true
+          void reconciler.stop()
           await runners?.stop()
           await server.drain(config.drainLimit)
           // What takes longer ends honestly, not cut off.

@@ -48,6 +48,10 @@ export const keys = (prefix: string) => ({
   wire: `${prefix}:wire`,
   /** Hash, as long as a pull may take: by node the job that pulls this model there, and since when (`lua/pulls.lua`). */
   pulls: (model: ModelName, insecure: boolean) => `${prefix}:pulls:${insecure ? 'insecure:' : ''}${model}`,
+  /** Hash, for ever: which models are to be where, and what was done for it; its fields are listed in `lua/desired_put.lua`. */
+  desiredModels: `${prefix}:models:desired`,
+  /** String, 5 s, renewed every two: the gateway that brings nodes to it. */
+  desiredTurn: `${prefix}:models:turn`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
   /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */

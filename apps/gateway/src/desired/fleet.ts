@@ -1,0 +1,42 @@
+import { canBring, type DesiredMemory, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
+
+export interface FleetSources {
+  nodes: readonly NodeRecord[]
+  /** ms since the last sign of life of each node. */
+  silent: ReadonlyMap<string, number>
+  /** A node that is gone for so long is not waited for, ms. */
+  graceMs: number
+  memory: Pick<DesiredMemory, 'brought' | 'seen'>
+  /** Models that could not be brought to a node just now. */
+  failing(node: string): ReadonlySet<ModelName>
+}
+
+const there = (node: NodeRecord, failing: FleetSources['failing']): FleetNode => {
+  const models = (of: 'held' | 'loaded') => new Set(node.engines.flatMap((engine) => engine[of].map(({ model }) => model).filter((model) => canBring(engine, model))))
+  return {
+    node: node.id,
+    state: node.draining ? 'drained' : 'there',
+    labels: node.labels,
+    preference: node.preference,
+    free: node.gpus.reduce((sum, { free }) => sum + free, node.memory?.free ?? 0),
+    held: models('held'),
+    loaded: models('loaded'),
+    failing: failing(node.id),
+    takes: (model) => node.changesModels === true && node.engines.some((engine) => canBring(engine, model)),
+  }
+}
+
+const NONE: ReadonlySet<ModelName> = new Set<ModelName>()
+
+/** The nodes as they matter to where models are to be: those that are there, and those that may be back soon, with what they had or were to get. */
+export const fleetOf = ({ nodes, silent, graceMs, memory, failing }: FleetSources): FleetNode[] => {
+  const living = new Set(nodes.map(({ id }) => id))
+  const away = [...silent].filter(([id, ms]) => !living.has(id) && ms < graceMs)
+  return [
+    ...nodes.map((node) => there(node, failing)),
+    ...away.map(([id]): FleetNode => {
+      const held = new Set([...memory.seen, ...memory.brought].filter(({ node }) => node === id).map(({ model }) => model))
+      return { node: id, state: 'away', labels: {}, preference: 0, free: 0, held, loaded: NONE, failing: NONE, takes: () => false }
+    }),
+  ]
+}
