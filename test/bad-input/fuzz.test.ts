@@ -52,7 +52,7 @@ const test = world.extend('site', { scope: 'file' }, async ({ house, engines }) 
 
 /** The model of those requests that change what nodes hold: whatever becomes of it, the others have theirs. */
 const CHANGED = 'changed'
-const modelOf = ({ path }: Route): string => (/^\/api\/(pull|push|create|copy|delete)$/.test(path) ? CHANGED : 'scripted')
+const modelOf = ({ path }: Route): string => (/^\/api\/(pull|push|create|copy|delete|load|unload)$/.test(path) ? CHANGED : 'scripted')
 
 const nested = (open: string, close: string) => fc.integer({ min: 65, max: 20_000 }).map((depth) => open.repeat(depth) + close.repeat(depth))
 

@@ -211,8 +211,9 @@ export class Residency {
         const stats = this.#stats.model(resident.model.name)
         stats.loads++
         stats.loaded = true
+        // Whoever waits for it may say otherwise.
+        this.#expire(resident, KEEP_MS)
         this.#pump()
-        if (resident.state === 'in' && resident.running === 0) this.#expire(resident, KEEP_MS)
       }
       if (delay === 0) done()
       else setTimeout(done, delay)

@@ -12,34 +12,44 @@ import { modelSite } from './site.ts'
 const LIBRARY = [{ name: 'twice' }, { name: 'pinned' }, { name: 'warm' }, { name: 'slow', size: 6_000_000, rate: 1_000_000 }]
 const NODES = ['n1', 'n2', 'n3']
 
+/** What an engine has in memory, and until when. */
+const inMemory = async (url: string) => (JSON.parse((await send(`${url}/api/ps`, { method: 'GET' })).text) as { models: { name: string; expires_at: string }[] }).models.map(({ name, expires_at }) => ({ name, expires_at }))
+
 test('from nothing to what is described, and back', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: NODES, library: LIBRARY })
   const { url } = site
   expect(await desired(url)).toMatchObject({ version: 0, desired: { models: {}, prune: false }, fulfilled: true, drift: [], actions: [] })
-  const state = { models: { twice: { replicas: 2 }, pinned: { nodes: ['n3', 'n2'] } } }
+  const models = { twice: { replicas: 2 }, pinned: { nodes: ['n3', 'n2'] }, warm: { preload: true, numCtx: 8192 } }
+  const state = { models }
   const dry = await desired(url, state, '?dry_run=true')
-  expect(dry.planned.map(({ action, model }) => `${action} ${model}`)).toEqual(['pull twice:latest', 'pull twice:latest', 'pull pinned:latest', 'pull pinned:latest'])
+  expect(dry.planned.map(({ action, model }) => `${action} ${model}`)).toEqual(['pull twice:latest', 'pull twice:latest', 'pull pinned:latest', 'pull pinned:latest', 'pull warm:latest'])
   expect(dry.planned.flatMap(({ model, node }) => (model === 'pinned:latest' ? [node] : [])).toSorted()).toEqual(['n2', 'n3'])
-  expect(dry.drift.map(({ text }) => text)).toEqual(['twice:latest: 0 of 2 copies', 'pinned:latest: 0 of 2 copies'])
+  expect(dry.drift.map(({ text }) => text)).toEqual(['twice:latest: 0 of 2 copies', 'pinned:latest: 0 of 2 copies', 'warm:latest: 0 of 1 copies'])
   expect(await desired(url)).toMatchObject({ version: 0, fulfilled: true })
   expect(await desired(url, state)).toMatchObject({ version: 1, fulfilled: false })
   await fulfilled(url)
   expect(await site.holders('twice:latest')).toHaveLength(2)
   expect(await site.holders('pinned:latest')).toEqual(['n2', 'n3'])
 
-  // The same once more is nothing new.
-  expect(await desired(url, { prune: false, models: { pinned: { nodes: ['n3', 'n2'] }, twice: { replicas: 2 } } })).toMatchObject({ version: 1, fulfilled: true, planned: [] })
-  expect([await site.sum('twice', 'pulls'), await site.sum('pinned', 'pulls')]).toEqual([2, 2])
+  const [warm = '', ...others] = await site.holders('warm:latest')
+  expect([others, await inMemory(site.nodes.get(warm)!.engine.url)]).toEqual([[], [{ name: 'warm:latest', expires_at: expect.stringMatching(/^2318/) as string }]])
 
-  expect(await desired(url, {})).toMatchObject({ desired: { models: {}, prune: false }, fulfilled: true })
-  expect((await desired(url, { prune: true })).planned).toHaveLength(4)
+  // The same once more is nothing new.
+  expect(await desired(url, { prune: false, models: { warm: models.warm, pinned: models.pinned, twice: models.twice } })).toMatchObject({ version: 1, fulfilled: true, planned: [] })
+  expect([await site.sum('twice', 'pulls'), await site.sum('pinned', 'pulls'), await site.sum('warm', 'pulls')]).toEqual([2, 2, 1])
+
+  // What is in memory for nothing is let go, and all copies stay.
+  expect(await desired(url, {})).toMatchObject({ desired: { models: {}, prune: false }, drift: [{ text: `warm:latest: still loaded on ${warm}` }] })
   await fulfilled(url)
-  for (const model of ['twice:latest', 'pinned:latest']) expect(await site.holders(model)).toEqual([])
+  expect([await inMemory(site.nodes.get(warm)!.engine.url), await site.holders('warm:latest')]).toEqual([[], [warm]])
+  expect((await desired(url, { prune: true })).planned).toHaveLength(5)
+  await fulfilled(url)
+  for (const model of ['twice:latest', 'pinned:latest', 'warm:latest']) expect(await site.holders(model)).toEqual([])
   // What was there before is nobody's business.
   for (const node of NODES) expect(await site.holders(`own-${node}`)).toEqual([node])
   expect([await site.sum('twice', 'pulls'), await site.sum('twice', 'deletes')]).toEqual([2, 2])
   const lines = site.gateways[0]!.log().split('\n').filter((line) => line.includes('"models changed as described"')).map((line) => JSON.parse(line) as { action: string; model: string; node: string })
-  expect(lines).toHaveLength(8)
+  expect(lines).toHaveLength(12)
 })
 
 test('a node that has gone for longer than it is waited for is replaced, and of its copies one goes when it is back', async ({ drover, scripted }) => {

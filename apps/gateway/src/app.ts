@@ -19,6 +19,7 @@ import { keyRoutes } from './keys/routes.ts'
 import { checkScope } from './keys/scopes.ts'
 import { visibleTo } from './keys/visible.ts'
 import { headBlob, putBlob } from './models/blobs.ts'
+import { load, unload } from './models/in-memory.ts'
 import { onHolders } from './models/on-holders.ts'
 import { create, push } from './models/on-one.ts'
 import type { ModelDeps } from './models/order.ts'
@@ -137,6 +138,8 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.post('/api/copy', onHolders('copy', deps))
   app.delete('/api/delete', onHolders('delete', deps))
   app.post('/api/blobs/:digest', putBlob)
+  app.post('/api/load', load(deps))
+  app.post('/api/unload', unload(deps))
 
   app.post('/api/me', me)
   app.post('/api/signout', signOut)

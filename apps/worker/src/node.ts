@@ -16,6 +16,7 @@ import { Lending } from './lending/lending.ts'
 import { offerOf } from './lending/offer.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import { modelWork } from './models/model-work.ts'
+import { keepAliveOf, Pins } from './models/pins.ts'
 import { ownModels } from './own-models.ts'
 import { pullLoop } from './pull-loop.ts'
 import { Slots, type Slot } from './slots.ts'
@@ -204,17 +205,17 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
 
   const watch = watchdog({ first: config.firstToken, load: config.loadTime, gap: config.tokenGap })
   const saving = checkPoints()
-  const policy = {
-    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
+  const pins = new Pins({
+    ...(config.keepAlive !== undefined && { keepAlive: keepAliveOf(config.keepAlive) }),
     ...(config.numCtx !== undefined && { numCtx: config.numCtx }),
-  }
+  })
   const follow = aftermath({ slots, lookNow: stock.lookNow, others: alive.others, hurry: () => pauses.signal, leaveMs: STEP_BACK_MS })
   const run = async (lease: Lease, slot: Slot): Promise<void> => {
     if (lease.job.slots > 1) slot.widen(lease.job.slots - 1)
     if (lease.job.class === 'batch' && lease.returned < MOST_RETURNED) slot.mayYield(() => lease.abort({ kind: 'returned', why: 'preempted' }))
     try {
       await slot.claim?.()
-      const outcome = await runAttempt(lease, slot, { watchdog: watch, checkPoints: saving, policy, partials, resume: config.resume, now: Date.now })
+      const outcome = await runAttempt(lease, slot, { watchdog: watch, checkPoints: saving, policy: pins.policyFor(slot.engine, slot.held.model), partials, resume: config.resume, now: Date.now })
       // The engine is free as soon as it has ended; what is left is between Redis and us.
       await follow(lease, slot, outcome)
       const written = await lease.settle(exhausted(outcome, lease))
@@ -258,6 +259,7 @@ export const startNode = async ({ id, preference, labels, engines: named, look, 
       await stock.look(engine)
       await alive.beat()
     },
+    pins,
     paused: () => drained,
     draining: draining.signal,
     log,

@@ -11,6 +11,9 @@ export const ModelWork = z.discriminatedUnion('call', [
   z.object({ call: z.literal('copy'), source: name, destination: name }),
   /** `body`: the further fields of Ollama's request. */
   z.object({ call: z.literal('create'), model: name, body: z.record(z.string(), z.unknown()) }),
+  /** `keepAlive`: seconds or a duration as Ollama writes it, negative for good; `numCtx`: tokens per slot. What is absent the node decides. */
+  z.object({ call: z.literal('load'), model: name, keepAlive: z.string().optional(), numCtx: z.int().min(1).optional() }),
+  z.object({ call: z.literal('unload'), model: name }),
 ])
 export type ModelWork = z.infer<typeof ModelWork>
 export type ModelCall = ModelWork['call']

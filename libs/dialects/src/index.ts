@@ -9,7 +9,7 @@ export type { Answer, Dialect, Exchange, ExchangeRequest, Inputs, ParsedRequest 
 export { goDuration } from './duration.ts'
 export { exchange } from './exchange.ts'
 export { isBlobDigest, managementFields, managementNotFound, parseManagement, type ManagementCall, type ManagementRequest } from './management.ts'
-export { engineCall, parseModelWork, progressIn, progressLine, workFailure, type EngineCallOf, type ModelOrder, type Progress } from './model-work.ts'
+export { engineCall, parseModelWork, progressIn, progressLine, workFailure, type EngineCallOf, type HoldingWork, type ModelOrder, type Progress } from './model-work.ts'
 export { NodesProgress } from './nodes-progress.ts'
 export type { ResponseStatus } from './responses-object.ts'
 export {

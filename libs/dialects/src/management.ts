@@ -3,9 +3,10 @@ import { isObject, type JsonObject } from './delta.ts'
 import { anyObject, badRequest, described, flag, int, struct, text, top } from './fields.ts'
 import type { Check, Ignored } from './fields.ts'
 import { readJsonBody } from './json-body.ts'
+import { keepAlive } from './ollama-request.ts'
 
-/** What Ollama's routes for models ask for (v0.33). */
-export type ManagementCall = 'show' | 'pull' | 'push' | 'create' | 'copy' | 'delete'
+/** What Ollama's routes for models ask for (v0.33), and Drover's own: `load` and `unload`. */
+export type ManagementCall = 'show' | 'pull' | 'push' | 'create' | 'copy' | 'delete' | 'load' | 'unload'
 
 export interface ManagementRequest {
   /** The model that it is about, as the client wrote it (of a copy, the source). */
@@ -25,13 +26,18 @@ const named = { model: text, name: text }
 const transfer = { ...named, insecure: flag, username: text, password: text, stream: flag }
 const fold = { foldCase: true }
 
-/** Most nodes that one pull may bring a model to. */
+/** Most nodes that one pull may bring a model to, and one load into the memory of. */
 const MOST_REPLICAS = 1_000
+const replicas = int(1, MOST_REPLICAS)
+/** Tokens of context that no model has. */
+const MOST_CTX = 100_000_000
+
+const kept = described({ description: 'How long the model stays in memory without use: seconds, or a duration such as `5m`; negative: for good. It holds until the model is unloaded.' }, keepAlive)
 
 /** Their fields, for reading and for whoever describes the API. */
 export const managementFields: Record<ManagementCall, Check> = {
   show: struct('ShowRequest', { ...named, verbose: flag, system: text, template: text, options: anyObject('map[string]interface {}') }, { ...fold, type: 'api.ShowRequest' }),
-  pull: struct('PullRequest', { ...transfer, replicas: int(1, MOST_REPLICAS) }, { ...fold, type: 'api.PullRequest' }),
+  pull: struct('PullRequest', { ...transfer, replicas }, { ...fold, type: 'api.PullRequest' }),
   push: struct('PushRequest', transfer, { ...fold, type: 'api.PushRequest' }),
   create: struct(
     'CreateRequest',
@@ -43,10 +49,13 @@ export const managementFields: Record<ManagementCall, Check> = {
   ),
   copy: struct('CopyRequest', { source: text, destination: text }, { ...fold, type: 'api.CopyRequest' }),
   delete: struct('DeleteRequest', named, { ...fold, type: 'api.DeleteRequest' }),
+  load: struct('LoadRequest', { ...named, keep_alive: kept, num_ctx: int(1, MOST_CTX), replicas, stream: flag }, { ...fold, type: 'api.LoadRequest' }),
+  unload: struct('UnloadRequest', { ...named, stream: flag }, { ...fold, type: 'api.UnloadRequest' }),
 }
 
 const STRUCTS: Record<ManagementCall, string> = {
   show: 'ShowRequest', pull: 'PullRequest', push: 'PushRequest', create: 'CreateRequest', copy: 'CopyRequest', delete: 'DeleteRequest',
+  load: 'LoadRequest', unload: 'UnloadRequest',
 }
 
 const DIGEST = /^sha256[:-][0-9a-fA-F]{64}$/

@@ -1,5 +1,6 @@
 import { BrokerError, canonicalName, type ModelWork } from '@drover/core'
 import { isObject } from './delta.ts'
+import { goDuration } from './duration.ts'
 import { badRequest } from './fields.ts'
 import { readManagement, type ManagementCall } from './management.ts'
 
@@ -8,7 +9,7 @@ export interface ModelOrder {
   work: ModelWork
   /** The client reads how it goes on. */
   stream: boolean
-  /** Nodes that are to have the model, of a pull that says so. */
+  /** Nodes that are to have the model, or to have it in memory: of a pull or a load that says so. */
   replicas?: number
   /** Of a create: it needs blobs that were sent before. */
   needsBlobs: boolean
@@ -23,6 +24,16 @@ const FILES = new Set(['files', 'adapters', 'draft_files'])
 /** Fields of a create that Drover answers itself. */
 const OWN = new Set(['model', 'name', 'stream'])
 
+/** Seconds that no clock of an engine overflows at. */
+const LONGEST_S = 1e9
+
+/** How long a model is to be kept, as `ModelWork` has it. */
+const keptFor = (given: unknown): string | undefined => {
+  if (given === undefined) return undefined
+  if (given === 0 || (typeof given === 'string' && goDuration(given) === 0)) throw badRequest('a model that is loaded with keep_alive 0 would be unloaded at once: POST /api/unload does that')
+  return typeof given === 'number' ? String(given < 0 ? -1 : Math.ceil(Math.min(given, LONGEST_S))) : String(given)
+}
+
 /**
  * Reads a request for one of the routes that change what nodes hold.
  * @throws BrokerError `bad_request` in Ollama's words
@@ -30,10 +41,11 @@ const OWN = new Set(['model', 'name', 'stream'])
 export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: string): ModelOrder => {
   const { model: asked, fields, ignored } = readManagement(call, input)
   const model = plain(asked)
+  const copies = typeof fields['replicas'] === 'number' ? { replicas: fields['replicas'] } : {}
   const order = { stream: fields['stream'] !== false, needsBlobs: [...FILES].some((name) => isObject(fields[name]) && Object.keys(fields[name]).length > 0), ignored }
   switch (call) {
     case 'pull':
-      return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...(typeof fields['replicas'] === 'number' && { replicas: fields['replicas'] }) }
+      return { ...order, work: { call, model, insecure: fields['insecure'] === true }, ...copies }
     case 'push':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true } }
     case 'delete':
@@ -47,6 +59,12 @@ export const parseModelWork = (call: Exclude<ManagementCall, 'show'>, input: str
       const body = Object.fromEntries(Object.entries(fields).filter(([name]) => !OWN.has(name) && !FILES.has(name)))
       return { ...order, work: { call, model, body: { ...body, ...(typeof from === 'string' && { from: plain(from) }) } } }
     }
+    case 'load': {
+      const keepAlive = keptFor(fields['keep_alive'])
+      return { ...order, work: { call, model, ...(keepAlive !== undefined && { keepAlive }), ...(typeof fields['num_ctx'] === 'number' && { numCtx: fields['num_ctx'] }) }, ...copies }
+    }
+    case 'unload':
+      return { ...order, work: { call, model } }
     default:
       return call satisfies never
   }
@@ -60,8 +78,11 @@ export interface EngineCallOf {
   streams: boolean
 }
 
+/** Work that changes what an engine holds. */
+export type HoldingWork = Exclude<ModelWork, { call: 'load' | 'unload' }>
+
 /** @param held the engine's own name for the model, where it must hold it */
-export const engineCall = (work: ModelWork, held?: string): EngineCallOf => {
+export const engineCall = (work: HoldingWork, held?: string): EngineCallOf => {
   const call = (fields: Record<string, unknown>, streams = true, method: EngineCallOf['method'] = 'POST') => ({ method, path: `/api/${work.call}`, body: JSON.stringify(fields), streams })
   switch (work.call) {
     case 'pull':

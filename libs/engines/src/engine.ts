@@ -39,6 +39,14 @@ export interface AnswerSink {
   fail(error: unknown): void
 }
 
+/** How a model is to be in memory; what is absent is as the engine does it by itself. */
+export interface LoadWish {
+  /** How long it stays without use, ms; `Infinity`: for good. */
+  keepAliveMs?: number | undefined
+  /** Tokens per slot. */
+  numCtx?: number | undefined
+}
+
 /** A call under way. The engine's body flows until `pause`. All three may be called at any time, also from inside a sink. */
 export interface EngineCall {
   /** Stops reading from the socket, so that the engine itself is slowed down. */
@@ -79,6 +87,14 @@ export interface Engine {
    * @throws BrokerError `engine_failed` (or `engine_protocol`: not HTTP); the signal's reason when that ends it
    */
   ask(call: { path: string; body: string; model?: string }, signal: AbortSignal): Promise<JsonAnswer>
+  /**
+   * Brings a model into memory. One that is there with another context is loaded anew when what runs on it has ended. Absent: it has its
+   * models in memory as it likes.
+   * @throws BrokerError `engine_refused` with the engine's words, `engine_failed`; the signal's reason when that ends the wait
+   */
+  load?(held: HeldModel, wish: LoadWish, signal: AbortSignal): Promise<void>
+  /** Takes a model out of memory when what runs on it has ended; one that is not there is no error. */
+  unload?(held: HeldModel, signal: AbortSignal): Promise<void>
   /**
    * Asked before a slot is taken: whether a call for this model would be of use now beside those under way. Without it the number of
    * slots and `maxLoaded` decide alone.

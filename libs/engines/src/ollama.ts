@@ -47,6 +47,7 @@ const Running = z.object({
   context_length: z.number().nullish(),
 })
 type Running = z.infer<typeof Running>
+const Refusal = z.object({ error: z.string() })
 const Ps = z.object({ models: z.array(Running).nullish() })
 
 /** The answer of `/api/show`. Older servers lack `capabilities` and `tensors`. */
@@ -103,6 +104,15 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
     return parsed.data
   }
 
+  /** Has it change what it has in memory, which takes as long as it takes. */
+  const change = async (path: string, body: object, signal: AbortSignal): Promise<void> => {
+    const { status, json } = await http.ask({ path, body: JSON.stringify(body) }, signal)
+    if (status === 200) return
+    const said = Refusal.safeParse(json).data?.error
+    if (said === undefined || status >= 502) throw new BrokerError('engine_failed', `engine ${id} answered POST ${path} with status ${status}${said === undefined ? '' : `: ${said}`}`)
+    throw new BrokerError('engine_refused', said, { status })
+  }
+
   return {
     id,
     url,
@@ -140,6 +150,17 @@ export const ollama = ({ slots = 1, maxLoaded = 3, ...address }: OllamaOptions):
       return descriptionOf(parsed.data)
     },
     post: http.post,
+    async load({ engineName, capabilities }, { keepAliveMs, numCtx }, signal) {
+      const wish = {
+        model: engineName,
+        ...(keepAliveMs !== undefined && { keep_alive: keepAliveMs === Infinity ? -1 : keepAliveMs / 1_000 }),
+        ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+      }
+      // What only makes vectors is refused by `generate`, and loaded by a request without a text.
+      if (capabilities?.includes('embedding') === true && !capabilities.includes('completion')) return change('/api/embed', { ...wish, input: '' }, signal)
+      return change('/api/generate', { ...wish, stream: false }, signal)
+    },
+    unload: ({ engineName }, signal) => change('/api/generate', { model: engineName, keep_alive: 0, stream: false }, signal),
     ask: (call, signal) => http.ask(call, signal),
     close: http.close,
   }

@@ -6,7 +6,7 @@ const MOST_MS = 300_000
 /** What has not been tried again for so long after that is forgotten, ms. */
 const FORGET_MS = 600_000
 
-/** Of a change that was tried: times in a row, why it failed (absent: it was done, and is wanted again), and when it may be tried anew. */
+/** Of a change that was tried: times in a row, why it failed (absent: it was done, and may be wanted again), and when it may be tried anew. */
 export interface Attempt {
   change: Change
   tries: number
@@ -46,9 +46,9 @@ export class Attempts {
     return this.#tried.get(changeKey(change))?.error !== undefined
   }
 
-  /** Forgets what was done and is no longer wanted, and what is long ago. */
-  prune(wanted: ReadonlySet<string>, now: number): void {
-    for (const [key, { error, nextAt }] of this.#tried) if (error === undefined ? !wanted.has(key) : now > nextAt + FORGET_MS) this.#tried.delete(key)
+  /** Forgets what is long ago. */
+  prune(now: number): void {
+    for (const [key, { nextAt }] of this.#tried) if (now > nextAt + FORGET_MS) this.#tried.delete(key)
   }
 
   /** What is described is another: all may be tried at once. */

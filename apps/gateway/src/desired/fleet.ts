@@ -18,6 +18,7 @@ const there = (node: NodeRecord, failing: FleetSources['failing']): FleetNode =>
     state: node.draining ? 'drained' : 'there',
     labels: node.labels,
     preference: node.preference,
+    startedAt: node.startedAt,
     free: node.gpus.reduce((sum, { free }) => sum + free, node.memory?.free ?? 0),
     held: models('held'),
     loaded: models('loaded'),
@@ -36,7 +37,7 @@ export const fleetOf = ({ nodes, silent, graceMs, memory, failing }: FleetSource
     ...nodes.map((node) => there(node, failing)),
     ...away.map(([id]): FleetNode => {
       const held = new Set([...memory.seen, ...memory.brought].filter(({ node }) => node === id).map(({ model }) => model))
-      return { node: id, state: 'away', labels: {}, preference: 0, free: 0, held, loaded: NONE, failing: NONE, takes: () => false }
+      return { node: id, state: 'away', labels: {}, preference: 0, startedAt: 0, free: 0, held, loaded: NONE, failing: NONE, takes: () => false }
     }),
   ]
 }

@@ -1,10 +1,12 @@
-import { BrokerError, type Change, type ModelWork } from '@drover/core'
+import type { Change, ModelWork } from '@drover/core'
 import type { Progress } from '@drover/dialects'
 import { workOnNodes, type FleetDeps } from '../models/fleet-work.ts'
 
 export interface PerformDeps extends FleetDeps {
   settings: { timeoutMs: number; modelTimeoutMs: number }
 }
+
+const FOR_EVER = '-1'
 
 const workOf = (change: Change): ModelWork => {
   const { model } = change
@@ -14,8 +16,9 @@ const workOf = (change: Change): ModelWork => {
     case 'delete':
       return { call: 'delete', model }
     case 'load':
+      return { call: 'load', model, keepAlive: change.keepAlive ?? FOR_EVER, ...(change.numCtx !== undefined && { numCtx: change.numCtx }) }
     case 'unload':
-      throw new BrokerError('internal', 'loading is not built')
+      return { call: 'unload', model }
     default:
       return change satisfies never
   }

@@ -91,7 +91,7 @@ export class Reconciler {
     if (this.#stopped) return
     const now = performance.now()
     const wanted = new Map(changes.actions.map((change) => [changeKey(change), change]))
-    this.#attempts.prune(new Set(wanted.keys()), now)
+    this.#attempts.prune(now)
     this.#leaveUnwanted(wanted, nodes)
     const due = this.#due(changes.actions, now)
     const isOpen = (change: Pick<Change, 'action' | 'model' | 'node'>) => this.#running.has(changeKey(change)) || (wanted.has(changeKey(change)) && !this.#attempts.hasFailed(change))

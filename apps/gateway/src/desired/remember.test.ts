@@ -1,16 +1,16 @@
 import { NO_MEMORY, type Change, type EngineRecord, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
 import { expect, test } from 'vitest'
-import { Attempts, changeKey } from './attempts.ts'
+import { Attempts } from './attempts.ts'
 import { fleetOf } from './fleet.ts'
 import { doneIn, remember } from './remember.ts'
 
 const M = 'm:latest' as ModelName
 const at = (node: string) => ({ model: M, node })
 const pull = (node: string): Change => ({ action: 'pull', ...at(node), written: 'M' })
-const load = (node: string, numCtx?: number): Change => ({ action: 'load', ...at(node), numCtx })
+const load = (node: string, numCtx?: number): Change => ({ action: 'load', ...at(node), startedAt: 1, numCtx })
 const holding = new Set([M])
 const none: ReadonlySet<ModelName> = new Set<ModelName>()
-const node = (name: string, facts: Partial<FleetNode> = {}): FleetNode => ({ node: name, state: 'there', labels: {}, preference: 0, free: 0, held: none, loaded: none, failing: none, takes: () => true, ...facts })
+const node = (name: string, facts: Partial<FleetNode> = {}): FleetNode => ({ node: name, state: 'there', labels: {}, preference: 0, startedAt: 1, free: 0, held: none, loaded: none, failing: none, takes: () => true, ...facts })
 
 test('a copy is remembered from before it is brought until it is gone from a node that is there', () => {
   const begun = remember(NO_MEMORY, { nodes: [node('n1')], counted: [], due: [pull('n1')], isOpen: () => false })
@@ -27,10 +27,10 @@ test('a copy is remembered from before it is brought until it is gone from a nod
 test('what is loaded is remembered as it was asked for, and that it may not have come to it', () => {
   const input = { nodes: [node('n1', { held: holding, loaded: holding })], counted: [at('n1')], isOpen: () => false }
   const begun = remember(NO_MEMORY, { ...input, due: [load('n1', 4096)] })
-  expect(begun).toEqual({ brought: [], seen: [at('n1')], loaded: [{ ...at('n1'), numCtx: 4096, pending: true }] })
+  expect(begun).toEqual({ brought: [], seen: [at('n1')], loaded: [{ ...at('n1'), startedAt: 1, numCtx: 4096, pending: true }] })
   const done = doneIn(begun, load('n1', 4096))
-  expect(done.loaded).toEqual([{ ...at('n1'), numCtx: 4096, pending: false }])
-  expect(remember(done, { ...input, due: [load('n1')] }).loaded).toEqual([{ ...at('n1'), pending: true }])
+  expect(done.loaded).toEqual([{ ...at('n1'), startedAt: 1, numCtx: 4096, pending: false }])
+  expect(remember(done, { ...input, due: [load('n1')] }).loaded).toEqual([{ ...at('n1'), startedAt: 1, pending: true }])
   expect(doneIn(done, { action: 'unload', ...at('n1') }).loaded).toEqual([])
 })
 
@@ -39,15 +39,14 @@ test('what has failed is left alone for longer each time, until something else i
   expect([1, 2, 3, 4, 5, 6, 7, 8].map(() => attempts.note(pull('n1'), 'no room', 0) / 1_000)).toEqual([5, 10, 20, 40, 80, 160, 300, 300])
   expect([attempts.mayTry(pull('n1'), 299_999), attempts.mayTry(pull('n1'), 300_000), attempts.mayTry(pull('n2'), 0)]).toEqual([false, true, true])
   expect([...attempts.failing('n1', 299_999)]).toEqual([M])
-  attempts.prune(new Set(), 300_000)
-  expect(attempts.failures).toHaveLength(1)
-  // What was done and is wanted again waits, too; what is no longer wanted has come to its end.
+  // What was done and is wanted again waits, too.
   attempts.note(load('n1'), undefined, 0)
   expect([attempts.mayTry(load('n1'), 0), attempts.hasFailed(load('n1'))]).toEqual([false, false])
-  attempts.prune(new Set([changeKey(load('n1'))]), 0)
-  expect(attempts.mayTry(load('n1'), 0)).toBe(false)
-  attempts.prune(new Set(), 0)
-  expect(attempts.mayTry(load('n1'), 0)).toBe(true)
+  attempts.prune(605_001)
+  expect([attempts.mayTry(load('n1'), 0), attempts.failures.length]).toEqual([true, 1])
+  attempts.prune(900_001)
+  expect(attempts.failures).toEqual([])
+  attempts.note(pull('n1'), 'no room', 0)
   attempts.clear()
   expect(attempts.mayTry(pull('n1'), 0)).toBe(true)
 })

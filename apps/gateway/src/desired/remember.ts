@@ -31,7 +31,7 @@ export const remember = (memory: DesiredMemory, { nodes, counted, due, isOpen }:
     const { action, model, node } = change
     if (action === 'pull' && !brought.some(isAt(change))) brought.push({ model, node })
     if (action === 'load') {
-      const wish: LoadedPlace = { model, node, ...(change.keepAlive !== undefined && { keepAlive: change.keepAlive }), ...(change.numCtx !== undefined && { numCtx: change.numCtx }), pending: true }
+      const wish: LoadedPlace = { model, node, startedAt: change.startedAt, ...(change.keepAlive !== undefined && { keepAlive: change.keepAlive }), ...(change.numCtx !== undefined && { numCtx: change.numCtx }), pending: true }
       loaded.splice(0, loaded.length, ...loaded.filter((each) => !isAt(wish)(each)), wish)
     }
   }

@@ -27,7 +27,8 @@ export const shownState = ({ version, state, at, memory, report }: KeptState, { 
     drift: told(drift),
     planned: told(actions).map(({ action, model, node }) => ({ action, model, node })),
     actions: told(report?.running).map(({ since, ...action }) => ({ ...action, since: time(since) })),
-    failures: told(report?.failures).map(({ nextAt, ...failure }) => ({ ...failure, next_try_at: time(nextAt) })),
+    // What has failed in one place and was done in another is no trouble any more.
+    failures: told(report?.failures).filter(({ model }) => drift.some((each) => each.model === model)).map(({ nextAt, ...failure }) => ({ ...failure, next_try_at: time(nextAt) })),
     gateway: report?.gateway ?? null,
     looked_at: report ? time(report.at) : null,
   }

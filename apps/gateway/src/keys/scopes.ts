@@ -17,7 +17,8 @@ const ROWS: readonly { path: RegExp; scopes: readonly Scope[] }[] = [
   // They are told of jobs and of batches.
   ...of(['infer', 'batch'], '/api/webhooks/'),
   ...of(['infer'], '/v1/responses/', '/api/jobs/', '/api/plan'),
-  ...of(['models'], '/api/pull', '/api/push', '/api/create', '/api/copy', '/api/delete', '/api/blobs/', '/api/models/desired'),
+  ...of(['models'], '/api/pull', '/api/push', '/api/create', '/api/copy', '/api/delete', '/api/load', '/api/unload', '/api/blobs/'),
+  ...of(['models'], '/api/models/desired'),
   ...of(['metrics'], '/metrics'),
 ]
 const INFER: readonly Scope[] = ['infer']

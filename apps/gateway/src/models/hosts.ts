@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BrokerError, canBring, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, byFitness, canBring, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
 import type { View } from '../registry-view.ts'
 
 const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
@@ -10,24 +10,29 @@ const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
   models: new Set(node.engines.flatMap(({ held }) => held.map((each) => each.model))).size,
 })
 
+/** Why a node takes no work on its models just now. */
+const idleness = (node: NodeRecord): string | undefined => {
+  if (node.draining) return 'takes no work: it is drained, or is being stopped'
+  return node.changesModels ? undefined : 'has a worker of a version that does not change models'
+}
+
 /** Why a model cannot be brought to a node just now, nor changed there. */
 const unfitness = (node: NodeRecord, model: ModelName): string | undefined => {
   if (!node.engines.some((engine) => canBring(engine, model))) return 'has no Ollama that may hold it'
-  if (node.draining) return 'takes no work: it is drained, or is being stopped'
-  return node.changesModels ? undefined : 'has a worker of a version that does not change models'
+  return idleness(node)
 }
 
 /** Nodes that could hold a model, or do. */
 export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))
 
 /** Those that a request names in `x-drover-nodes`; `undefined`: it names none. @throws BrokerError `bad_request` for one that cannot do it */
-export const namedNodes = ({ 'x-drover-nodes': given }: IncomingHttpHeaders, { nodes }: Pick<View, 'nodes'>, model: ModelName): string[] | undefined => {
+export const namedNodes = ({ 'x-drover-nodes': given }: IncomingHttpHeaders, { nodes }: Pick<View, 'nodes'>, model: ModelName, unfit = unfitness): string[] | undefined => {
   if (given === undefined) return undefined
   const names = [...new Set(String(given).split(',').map((name) => name.trim()).filter(Boolean))]
   if (names.length === 0) throw new BrokerError('bad_request', 'invalid x-drover-nodes header: it is the name of a node, or several with commas between them')
   for (const name of names) {
     const node = nodes.find(({ id }) => id === name)
-    const why = node ? unfitness(node, model) : 'is not there'
+    const why = node ? unfit(node, model) : 'is not there'
     if (why !== undefined) throw new BrokerError('bad_request', `node '${name.slice(0, 64)}' ${why}`)
   }
   return names
@@ -48,4 +53,27 @@ export const holdersOf = ({ nodes, holders }: Pick<View, 'nodes' | 'holders'>, m
     const unfit = unfitness(node, model) ?? (here.some(({ engine }) => canBring(engine, model)) ? undefined : 'holds it on an engine that is no Ollama: its file is to be changed there')
     return [{ node: node.id, ...(unfit !== undefined && { unfit }) }]
   })
+}
+
+/** A node with an engine of its own that holds a model, and what keeps it from changing what is in its memory. */
+export interface MemoryHost extends ModelHost {
+  loaded: boolean
+  unfit?: string
+}
+
+const inMemory = (node: NodeRecord, model: ModelName): MemoryHost | undefined => {
+  const engines = node.engines.filter(({ layout = 'node', held }) => layout === 'node' && held.some((each) => each.model === model))
+  if (engines.length === 0) return undefined
+  const unfit = idleness(node)
+  return { ...hostOf(node, model), holds: true, loaded: engines.some(({ loaded }) => loaded.some((each) => each.model === model)), ...(unfit !== undefined && { unfit }) }
+}
+
+/** Nodes that could have a model in memory, or have it: those before all others, then by fitness. */
+export const memoryHosts = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): MemoryHost[] =>
+  nodes.flatMap((node) => inMemory(node, model) ?? []).toSorted((a, b) => Number(b.loaded) - Number(a.loaded) || byFitness(a, b))
+
+/** Why a node cannot change whether a model is in its memory. */
+export const memoryUnfitness = (node: NodeRecord, model: ModelName): string | undefined => {
+  const host = inMemory(node, model)
+  return host ? host.unfit : 'does not hold it'
 }

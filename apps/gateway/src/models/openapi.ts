@@ -21,12 +21,16 @@ interface Change {
   done: Json
   needsModel: boolean
   more?: Record<string, Json>
+  /** Ollama has no such route. */
+  own?: boolean
 }
 
-const change = ({ call, summary, done, needsModel, more = {} }: Change): Operation => ({
-  tags: ['Ollama'],
+const BY_ITSELF = { '501': nativeError('An engine that holds it decides by itself what it has in memory.') }
+
+const change = ({ call, summary, done, needsModel, more = {}, own = false }: Change): Operation => ({
+  tags: [own ? 'Drover' : 'Ollama'],
   summary,
-  operationId: `ollama.${call}`,
+  operationId: `${own ? 'drover' : 'ollama'}.${call}`,
   parameters: [NODES],
   requestBody: body(call),
   responses: {
@@ -64,4 +68,6 @@ export const modelRoutes = (): OpenApi['paths'] => ({
   '/api/copy': { post: change({ call: 'copy', summary: 'Copy a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
   '/api/delete': { delete: change({ call: 'delete', summary: 'Delete a model on all nodes that hold it', done: answer('All have done it.'), needsModel: true }) },
   '/api/blobs/{digest}': blobs,
+  '/api/load': { post: change({ call: 'load', summary: 'Bring a model into memory', done: LINES, needsModel: true, more: BY_ITSELF, own: true }) },
+  '/api/unload': { post: change({ call: 'unload', summary: 'Take a model out of memory', done: LINES, needsModel: true, more: BY_ITSELF, own: true }) },
 })

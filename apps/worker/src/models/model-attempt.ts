@@ -1,8 +1,10 @@
 import type { Lease } from '@drover/broker'
 import { BrokerError, canBring, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
-import { engineCall } from '@drover/dialects'
+import { engineCall, type HoldingWork } from '@drover/dialects'
 import type { Engine, EngineView } from '@drover/engines'
 import { engineLines } from './engine-lines.ts'
+import { changeMemory } from './loading.ts'
+import type { Pins } from './pins.ts'
 import { ProgressWriter } from './progress-writer.ts'
 
 export interface ModelAttemptDeps {
@@ -10,6 +12,8 @@ export interface ModelAttemptDeps {
   seats(): Iterable<{ engine: Engine; view: EngineView }>
   /** What the engine holds is looked at, and told to the others, before the job ends: its client asks for it next. */
   tellHeld(engine: Engine): Promise<void>
+  /** How models are kept that were loaded by order. */
+  pins: Pins
 }
 
 /** An Ollama of this node, and its own name for the model where it holds it. */
@@ -19,7 +23,7 @@ interface Doer {
 }
 
 /** Which Ollamas have a part in the work: all that hold what is to go or to be copied, else one. */
-const doersOf = (work: ModelWork, { seats }: ModelAttemptDeps): Doer[] => {
+const doersOf = (work: HoldingWork, { seats }: ModelAttemptDeps): Doer[] => {
   const model = canonicalName(subjectOf(work))
   const brought = canonicalName(work.call === 'copy' ? work.destination : work.model)
   const all = [...seats()].flatMap(({ engine, view }): Doer[] => {
@@ -42,9 +46,14 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
   // What an earlier attempt has told is not told again: whoever sums it up takes nothing back.
   if (lease.next > 1) lease.resumed('continue')
   lease.head({ status: 200, contentType: 'application/x-ndjson' })
+  const writer = new ProgressWriter(lease)
+  if (order.call === 'load' || order.call === 'unload') {
+    writer.take({ status: `${order.call}ing model` })
+    for (const engine of await changeMemory(order, deps.seats(), deps.pins, signal)) await deps.tellHeld(engine)
+    return { kind: 'completed' }
+  }
   const doers = doersOf(order, deps)
   if (doers.length === 0 && order.call === 'copy') throw new BrokerError('model_not_found', `model '${order.source}' is no longer there`)
-  const writer = new ProgressWriter(lease)
   for (const { engine, held } of doers) {
     try {
       await engineLines(engine, engineCall(order, held), { signal, onProgress: (progress) => writer.take(progress) })
@@ -54,6 +63,8 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
     } finally {
       writer.flush()
     }
+    const model = order.call === 'delete' ? canonicalName(order.model) : undefined
+    if (model !== undefined) deps.pins.clear(engine, model)
     await deps.tellHeld(engine)
   }
   return { kind: 'completed' }

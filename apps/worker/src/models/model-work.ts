@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { nodeLane, type Lease, type WorkerConnection } from '@drover/broker'
-import { canonicalName, ModelWork, type AttemptOutcome } from '@drover/core'
+import { canonicalName, ModelWork, type AttemptOutcome, type ModelCall } from '@drover/core'
 import type { Log } from '@drover/service'
 import { exhausted } from '../aftermath.ts'
 import { modelAttempt, type ModelAttemptDeps } from './model-attempt.ts'
@@ -14,6 +14,9 @@ export interface ModelWorkOptions extends ModelAttemptDeps {
   log: Log
   onError(error: unknown): void
 }
+
+/** What another node may do instead, or this one when it is back; the rest is over soon. */
+const RETURNED: ReadonlySet<ModelCall> = new Set<ModelCall>(['pull', 'push', 'load'])
 
 /** How long work whose engine has failed waits for its next start, ms. */
 const PAUSE_MS = 1_500
@@ -68,7 +71,7 @@ export const modelWork = ({ node, connection, paused, draining, log, onError, ..
   return {
     over,
     giveBack: () => {
-      for (const [lease, order] of orders) if (order?.call === 'pull' || order?.call === 'push') lease.abort({ kind: 'returned', why: 'drained' })
+      for (const [lease, order] of orders) if (order && RETURNED.has(order.call)) lease.abort({ kind: 'returned', why: 'drained' })
     },
   }
 }

@@ -9,7 +9,7 @@ const MODELS = [M, 'other:7b' as ModelName, 'third:latest' as ModelName]
 const NAMES = ['n1', 'n2', 'n3', 'n4', 'n5']
 const none: ReadonlySet<ModelName> = new Set<ModelName>()
 
-const node = (name: string, facts: Partial<FleetNode> = {}): FleetNode => ({ node: name, state: 'there', labels: {}, preference: 0, free: 0, held: none, loaded: none, failing: none, takes: () => true, ...facts })
+const node = (name: string, facts: Partial<FleetNode> = {}): FleetNode => ({ node: name, state: 'there', labels: {}, preference: 0, startedAt: 1, free: 0, held: none, loaded: none, failing: none, takes: () => true, ...facts })
 const holding = (name: string, facts: Partial<FleetNode> = {}) => node(name, { held: new Set([M]), ...facts })
 const state = (written: WrittenState) => DesiredState.parse(written)
 const short = ({ action, model, node: where }: Change) => `${action} ${model === M ? '' : `${model} `}${where}`
@@ -43,10 +43,11 @@ test.each<[string, Case]>([
   ['and then', { wish: { nodes: ['n1'] }, nodes: [holding('n1'), holding('n2')], memory: { brought: on('n2') }, prune: true, actions: ['delete n2'] }],
   ['only nodes with the labels', { wish: { labels: { gpu: 'yes' } }, nodes: [holding('n1'), node('n2', { labels: { gpu: 'yes', rack: '4' } })], actions: ['pull n2'] }],
   ['a copy is loaded', { wish: { preload: true, numCtx: 8192 }, nodes: [holding('n1')], actions: ['load n1'], drift: ['m:latest: not loaded on n1'] }],
-  ['and stays loaded', { wish: { preload: true, numCtx: 8192 }, nodes: [holding('n1', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1', numCtx: 8192 }] }, actions: [], drift: [] }],
-  ['and is loaded anew when it is to be otherwise', { wish: { preload: true, keepAlive: '1h' }, nodes: [holding('n1', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1', numCtx: 8192 }] }, actions: ['load n1'], drift: ['m:latest: not loaded on n1 as described'] }],
-  ['as many are loaded as are wanted', { wish: { preload: true }, nodes: [holding('n1'), holding('n2', { loaded: all })], memory: { loaded: [{ model: M, node: 'n2' }] }, actions: [], drift: [] }],
-  ['what was loaded for it is let go', { wish: {}, nodes: [holding('n1', { loaded: all }), holding('n2', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1' }] }, actions: ['unload n1'], drift: ['m:latest: still loaded on n1'] }],
+  ['and stays loaded', { wish: { preload: true, numCtx: 8192 }, nodes: [holding('n1', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1', startedAt: 1, numCtx: 8192 }] }, actions: [], drift: [] }],
+  ['and is loaded anew when it is to be otherwise', { wish: { preload: true, keepAlive: '1h' }, nodes: [holding('n1', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1', startedAt: 1, numCtx: 8192 }] }, actions: ['load n1'], drift: ['m:latest: not loaded on n1 as described'] }],
+  ['a worker that has started anew is told again', { wish: { preload: true }, nodes: [holding('n1', { loaded: all, startedAt: 2 })], memory: { loaded: [{ model: M, node: 'n1', startedAt: 1 }] }, actions: ['load n1'] }],
+  ['as many are loaded as are wanted', { wish: { preload: true }, nodes: [holding('n1'), holding('n2', { loaded: all })], memory: { loaded: [{ model: M, node: 'n2', startedAt: 1 }] }, actions: [], drift: [] }],
+  ['what was loaded for it is let go', { wish: {}, nodes: [holding('n1', { loaded: all }), holding('n2', { loaded: all })], memory: { loaded: [{ model: M, node: 'n1', startedAt: 1 }] }, actions: ['unload n1'], drift: ['m:latest: still loaded on n1'] }],
 ])('%s', (_, { wish, nodes, memory, prune = false, actions, drift }) => {
   const input = { desired: state({ models: { m: wish }, prune }), nodes, memory: { ...NO_MEMORY, ...memory } }
   const changes = changesTo(input)
@@ -56,7 +57,7 @@ test.each<[string, Case]>([
 })
 
 test('what is no longer described stays, unless it was brought and is to go', () => {
-  const input = { nodes: [holding('n1', { loaded: all }), holding('n2'), holding('n3', { state: 'drained' })], memory: { ...NO_MEMORY, brought: on('n1', 'n3'), loaded: on('n1') } }
+  const input = { nodes: [holding('n1', { loaded: all }), holding('n2'), holding('n3', { state: 'drained' })], memory: { ...NO_MEMORY, brought: on('n1', 'n3'), loaded: [{ model: M, node: 'n1', startedAt: 1 }] } }
   expect(changesTo({ ...input, desired: state({}) }).actions.map(short)).toEqual(['unload n1'])
   expect(changesTo({ ...input, desired: state({ prune: true }) }).actions.map(short)).toEqual(['delete n1'])
 })
@@ -64,7 +65,7 @@ test('what is no longer described stays, unless it was brought and is to go', ()
 const models = fc.subarray(MODELS).map((some) => new Set(some))
 const label = fc.constantFrom<Record<string, string>>({}, { gpu: 'yes' })
 const fleets = fc.subarray(NAMES).chain((names) =>
-  fc.tuple(...names.map((name) => fc.record({ node: fc.constant(name), state: fc.constantFrom('there', 'there', 'there', 'drained', 'away'), labels: label, preference: fc.nat(2), free: fc.nat(3), held: models, loaded: models, failing: models, refuses: models }))),
+  fc.tuple(...names.map((name) => fc.record({ node: fc.constant(name), state: fc.constantFrom('there', 'there', 'there', 'drained', 'away'), labels: label, preference: fc.nat(2), startedAt: fc.constant(1), free: fc.nat(3), held: models, loaded: models, failing: models, refuses: models }))),
 )
 const wishes = fc.oneof(
   fc.record({ replicas: fc.integer({ min: 1, max: 4 }), labels: label, preload: fc.boolean() }),
@@ -77,7 +78,7 @@ const situations = fc
   .map(({ written, fleet, brought, loaded }) => ({
     desired: state(written),
     nodes: fleet.map(({ refuses, ...each }): FleetNode => ({ ...each, loaded: new Set([...each.loaded].filter((model) => each.held.has(model))), takes: (model) => !refuses.has(model) })),
-    memory: { ...NO_MEMORY, brought, loaded },
+    memory: { ...NO_MEMORY, brought, loaded: loaded.map((each) => ({ ...each, startedAt: 1 })) },
   }))
 type Situation = ReturnType<(typeof situations)['generate']>['value']
 
@@ -94,7 +95,7 @@ const after = ({ desired, nodes, memory }: Situation, actions: readonly Change[]
     } else if (action === 'load') {
       it.loaded.add(model)
       const { keepAlive, numCtx } = change
-      next.memory.loaded = [...others(next.memory.loaded), { model, node: change.node, ...(keepAlive !== undefined && { keepAlive }), ...(numCtx !== undefined && { numCtx }) }]
+      next.memory.loaded = [...others(next.memory.loaded), { model, node: change.node, startedAt: it.startedAt, ...(keepAlive !== undefined && { keepAlive }), ...(numCtx !== undefined && { numCtx }) }]
     } else {
       it.loaded.delete(model)
       next.memory.loaded = others(next.memory.loaded)

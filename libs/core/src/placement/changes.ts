@@ -9,6 +9,8 @@ export interface FleetNode {
   state: 'there' | 'drained' | 'away'
   labels: Readonly<Record<string, string>>
   preference: number
+  /** Epoch ms at which its worker started. */
+  startedAt: number
   /** Bytes of memory that are free on it, cards included. */
   free: number
   /** Models that can be changed there. Of one that is away: those that counted when it was last seen. */
@@ -20,7 +22,7 @@ export interface FleetNode {
 }
 
 /** One step towards a desired state. */
-export type Change = Place & ({ action: 'pull'; written: string } | { action: 'delete' } | { action: 'load'; keepAlive?: string | undefined; numCtx?: number | undefined } | { action: 'unload' })
+export type Change = Place & ({ action: 'pull'; written: string } | { action: 'delete' } | { action: 'load'; startedAt: number; keepAlive?: string | undefined; numCtx?: number | undefined } | { action: 'unload' })
 
 /** What is not as it is to be. */
 export interface Drift {
@@ -42,7 +44,8 @@ export interface ChangesInput {
 }
 
 const at = ({ model, node }: Place): string => `${model} ${node}`
-const isSame = (a: LoadedPlace | undefined, b: Pick<LoadedPlace, 'keepAlive' | 'numCtx'>): boolean => a !== undefined && !a.pending && a.keepAlive === b.keepAlive && a.numCtx === b.numCtx
+const isSame = (a: LoadedPlace | undefined, b: Pick<LoadedPlace, 'startedAt' | 'keepAlive' | 'numCtx'>): boolean =>
+  a !== undefined && !a.pending && a.startedAt === b.startedAt && a.keepAlive === b.keepAlive && a.numCtx === b.numCtx
 const isAmong = ({ node, labels, state }: FleetNode, wish: NamedWish): boolean =>
   wish.nodes ? wish.nodes.includes(node) : state === 'away' || Object.entries(wish.labels ?? {}).every(([name, value]) => labels[name] === value)
 const host = ({ node, preference, free, held }: FleetNode) => ({ node, preference, free, models: held.size, holds: false })
@@ -99,9 +102,9 @@ export const changesTo = ({ desired, nodes, memory }: ChangesInput): Changes => 
       continue
     }
     const { keepAlive, numCtx } = wish
-    for (const { node, loaded } of kept) {
-      if (loaded.has(model) && isSame(loadedAs.get(at({ model, node })), { keepAlive, numCtx })) continue
-      changes.actions.push({ action: 'load', model, node, keepAlive, numCtx })
+    for (const { node, loaded, startedAt } of kept) {
+      if (loaded.has(model) && isSame(loadedAs.get(at({ model, node })), { startedAt, keepAlive, numCtx })) continue
+      changes.actions.push({ action: 'load', model, node, startedAt, keepAlive, numCtx })
       changes.drift.push({ model, text: `${model}: not loaded on ${node}${loaded.has(model) ? ' as described' : ''}` })
     }
   }

@@ -11,7 +11,7 @@ export const DesiredModel = z
     nodes: z.array(NODE).min(1).max(1_000).optional().describe('The nodes that are to hold it, by name: these, and no others.'),
     labels: z.record(z.string().max(200), z.string().max(200)).optional().describe('Only nodes that have all of these labels.'),
     preload: z.boolean().optional().describe('It is loaded on each of these nodes, and loaded again when it is no longer in memory.'),
-    keepAlive: z.string().regex(/^-?\d[\w.]{0,31}$/, 'expected a time as Ollama writes it, like 30m, or -1 for ever').optional().describe('With `preload`: how long an engine keeps it unused; by default for ever.'),
+    keepAlive: z.string().regex(/^-?[1-9]\d{0,8}((\.\d{1,9})?(ms|s|m|h)(\d{1,9}(\.\d{1,9})?(ms|s|m|h)){0,4})?$/, 'expected a time as Ollama writes it, like 30m, seconds, or -1 for ever').optional().describe('With `preload`: how long an engine keeps it unused; by default for ever.'),
     numCtx: z.int().min(1).max(2 ** 31 - 1).optional().describe('With `preload`: the context that it is loaded with, tokens.'),
   })
   .superRefine(({ replicas, nodes, labels, preload, keepAlive, numCtx }, context) => {
@@ -62,8 +62,8 @@ const Place = z.object({ model: ModelName, node: z.string() })
 /** A model on a node. */
 export type Place = z.infer<typeof Place>
 
-/** A model that was loaded, and how. `pending`: it was to be, and whether it was is not known. */
-export const LoadedPlace = Place.extend({ keepAlive: z.string().optional(), numCtx: z.number().optional(), pending: z.boolean().optional() })
+/** A model that was loaded, how, and by which start of the node's worker (epoch ms): the next one knows nothing of it. `pending`: whether it came to it is not known. */
+export const LoadedPlace = Place.extend({ startedAt: z.number(), keepAlive: z.string().optional(), numCtx: z.number().optional(), pending: z.boolean().optional() })
 export type LoadedPlace = z.infer<typeof LoadedPlace>
 
 /** What has been done for a desired state: it can be undone by that, and whoever goes on with it knows. */

@@ -24,6 +24,8 @@ export interface FileEngineOptions extends ResidencyOptions {
   slotsOf?(file: ModelFile): number
   /** Tokens per slot. */
   ctxOf(file: ModelFile): number
+  /** Gives a model a context of its own, from its next start on (`undefined`: none), and says which one it had. Absent: none can have one. */
+  setContext?(file: ModelFile, tokens: number | undefined): number | undefined
 }
 
 export interface FileEngine extends Engine {
@@ -38,7 +40,7 @@ const missing = (model = '') => new BrokerError('engine_failed', `${model} is no
  * Models that lie as files, each run by a `llama-server` of its own that is started when somebody asks for it and ended when nobody does.
  * Its calls wait while a model is brought into memory, and tell so.
  */
-export const fileEngine = ({ id, layout, url, files: list, holds = (held) => held, bytesOf, slots, slotsOf, ctxOf, start, ...options }: FileEngineOptions): FileEngine => {
+export const fileEngine = ({ id, layout, url, files: list, holds = (held) => held, bytesOf, slots, slotsOf, ctxOf, setContext, start, ...options }: FileEngineOptions): FileEngine => {
   let files: ModelFile[] = []
   let version: string | undefined
   const memory = residency({
@@ -50,6 +52,22 @@ export const fileEngine = ({ id, layout, url, files: list, holds = (held) => hel
     },
   })
   const fileOf = (name: string): ModelFile | undefined => files.find(({ model }) => model === name)
+  const fileNamed = (name = ''): ModelFile => {
+    const file = fileOf(name)
+    if (!file) throw missing(name)
+    return file
+  }
+  /** Waits for a model to be in memory, where it is kept until `use` is over. */
+  const using = async <T>(file: ModelFile, signal: AbortSignal, use: (server: RunningServer) => Promise<T>): Promise<T> => {
+    signal.throwIfAborted()
+    const entered = Promise.withResolvers<RunningServer>()
+    const leave = memory.ask(file, entered.resolve, entered.reject)
+    try {
+      return await use(await orAborted(entered.promise, signal))
+    } finally {
+      leave()
+    }
+  }
 
   return {
     id,
@@ -92,19 +110,34 @@ export const fileEngine = ({ id, layout, url, files: list, holds = (held) => hel
       })
     },
     async ask({ model, path, body }, signal): Promise<JsonAnswer> {
-      const file = fileOf(model ?? '')
-      if (!file) throw missing(model)
-      signal.throwIfAborted()
-      const entered = Promise.withResolvers<RunningServer>()
-      const leave = memory.ask(file, entered.resolve, entered.reject)
-      try {
-        const server = await orAborted(entered.promise, signal)
-        return await server.engine.ask({ path, body }, signal).catch(async (error: unknown) => {
+      return using(fileNamed(model), signal, (server) =>
+        server.engine.ask({ path, body }, signal).catch(async (error: unknown) => {
           throw signal.aborted ? error : await betterReason(server, error)
-        })
-      } finally {
-        leave()
+        }),
+      )
+    },
+    async load({ model }, { keepAliveMs, numCtx }, signal) {
+      const file = fileNamed(model)
+      const before = ctxOf(file)
+      const had = setContext?.(file, numCtx)
+      const kept = memory.keep(file.model, keepAliveMs)
+      try {
+        const refusal = options.room.refusal(file)
+        if (refusal) throw refusal
+        if (ctxOf(file) !== before) await orAborted(memory.release(file.model), signal)
+        await using(file, signal, async () => undefined)
+      } catch (error) {
+        // What comes next is to find it as it was.
+        setContext?.(file, had)
+        memory.keep(file.model, kept)
+        throw error
       }
+    },
+    async unload({ model }, signal) {
+      memory.keep(model, undefined)
+      await orAborted(memory.release(model), signal)
+      const file = fileOf(model)
+      if (file) setContext?.(file, undefined)
     },
     close: memory.close,
   }

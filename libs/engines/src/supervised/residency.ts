@@ -18,8 +18,8 @@ export interface ResidencyOptions {
 
 export type ResidencyEvent =
   | { kind: 'started'; model: ModelName; pid: number; ms: number }
-  /** `idle`: not used for long enough; `evicted`: another model needs the memory; `changed`: its file is gone or another one. */
-  | { kind: 'stopped'; model: ModelName; why: 'idle' | 'evicted' | 'changed' }
+  /** `idle`: not used for long enough; `evicted`: another model needs the memory; `changed`: its file is gone or another one; `unloaded`: as somebody wanted. */
+  | { kind: 'stopped'; model: ModelName; why: 'idle' | 'evicted' | 'changed' | 'unloaded' }
   | { kind: 'failed'; model: ModelName; error: BrokerError }
 
 export interface Resident {
@@ -46,7 +46,9 @@ interface Seat {
   /** Since when somebody else wants its memory. */
   wantedAt?: number | undefined
   /** Why it is being ended; its memory counts until the process is gone. */
-  leaving?: 'idle' | 'evicted' | 'changed' | 'closed'
+  leaving?: 'idle' | 'evicted' | 'changed' | 'unloaded' | 'closed'
+  /** It takes no new calls, and is ended when it is idle. */
+  released?: boolean
   ending: AbortController
   timer?: NodeJS.Timeout
   /** Resolves when no process of it is left. */
@@ -70,12 +72,18 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
   const seats = new Map<ModelName, Seat>()
   const queue: Wish[] = []
   const failures = new Map<ModelName, { count: number; at: number }>()
+  /** How long models stay that have a time of their own, ms. */
+  const kept = new Map<ModelName, number>()
   let settling: NodeJS.Timeout | undefined
   let closed = false
 
+  const keepOf = ({ model }: ModelFile): number => kept.get(model) ?? keepAliveMs
+  /** Those that are to stay go last. */
+  const byUse = (a: Seat, b: Seat): number => Number(kept.get(a.file.model) === Infinity) - Number(kept.get(b.file.model) === Infinity) || a.usedAt - b.usedAt
+
   const usable = (model: ModelName): Seat | undefined => {
     const seat = seats.get(model)
-    return seat?.leaving === undefined ? seat : undefined
+    return seat?.leaving === undefined && !seat?.released ? seat : undefined
   }
   /** Until when a model in memory takes new calls: its turn lasts for a while although somebody waits for its memory. */
   const turnEnd = (seat: Seat, waiting?: Wish): number => {
@@ -102,8 +110,10 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
   const rest = (seat: Seat): void => {
     if (seat.wishes.size > 0 || seat.leaving !== undefined || !seat.server) return
     clearTimeout(seat.timer)
-    if (keepAliveMs === 0) end(seat, 'idle')
-    else if (keepAliveMs !== Infinity) seat.timer = setTimeout(end, keepAliveMs, seat, 'idle')
+    if (seat.released) return end(seat, 'unloaded')
+    const keep = keepOf(seat.file)
+    if (keep === 0) end(seat, 'idle')
+    else if (keep !== Infinity) seat.timer = setTimeout(end, keep, seat, 'idle')
   }
 
   const run = async (seat: Seat): Promise<void> => {
@@ -153,7 +163,7 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
     if (room.fits(file, filesOf(seats.values()))) return true
     if (!room.fits(file, [])) room.short(file)
     let left = [...seats.values()].filter(({ leaving }) => leaving === undefined)
-    const idle = left.filter(({ wishes }) => wishes.size === 0).toSorted((a, b) => a.usedAt - b.usedAt)
+    const idle = left.filter(({ wishes }) => wishes.size === 0).toSorted(byUse)
     if (!room.fits(file, filesOf(left.filter((seat) => !idle.includes(seat))))) return false
     const leaving: Seat[] = []
     for (const seat of idle) {
@@ -239,14 +249,31 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
       seat.wantedAt = is ? (seat.wantedAt ?? now) : undefined
       if (is && seat.server && seat.wishes.size === 0 && now > seat.usedAt + SETTLE_MS) end(seat, 'evicted')
     },
+    /** How long a model stays without use from now on, ms; `undefined`: as long as any. Says what it was before. */
+    keep(model: ModelName, ms: number | undefined): number | undefined {
+      const before = kept.get(model)
+      if (ms === undefined) kept.delete(model)
+      else kept.set(model, ms)
+      const seat = usable(model)
+      if (seat) rest(seat)
+      return before
+    },
+    /** Takes a model out of memory when what uses it has ended; new calls wait for its next start. Resolves when it is out. */
+    async release(model: ModelName): Promise<void> {
+      const seat = seats.get(model)
+      if (!seat) return
+      seat.released = true
+      rest(seat)
+      await seat.gone
+    },
     /** An answer came from the model: the failures before it are forgotten. */
     worked: (model: ModelName) => void failures.delete(model),
     /** Models in memory, ready. */
     residents(): Resident[] {
       return [...seats.values()].flatMap(({ file, server, leaving, wishes, usedAt }) => {
         if (!server || leaving !== undefined) return []
-        const left = usedAt + keepAliveMs - performance.now()
-        const stays = keepAliveMs === Infinity || wishes.size > 0
+        const left = usedAt + keepOf(file) - performance.now()
+        const stays = left === Infinity || wishes.size > 0
         return { file, ...(stays ? {} : { expiresAt: Date.now() + left }) }
       })
     },

@@ -1,3 +1,4 @@
+import type { ModelName } from '@drover/core'
 import type { Engine } from '../engine.ts'
 import { fileEngine } from './file-engine.ts'
 import { memoryNeeded } from './memory.ts'
@@ -35,7 +36,12 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
   const onLeftOut = (file: string, reason: string) => onEvent({ kind: 'left-out', file, reason })
   const inFolder = folder === undefined ? async () => [] : modelFiles(() => ggufFilesIn(folder), onLeftOut)
   const spareModels = spare && modelFiles(async () => [spare.file], onLeftOut)
-  const ctxOf = ({ facts }: ModelFile): number => Math.min(options.ctx, facts.contextLength ?? options.ctx)
+  /** Tokens per slot of models that have a number of their own. */
+  const contexts = new Map<ModelName, number>()
+  const ctxOf = ({ model, facts }: ModelFile): number => {
+    const ctx = contexts.get(model) ?? options.ctx
+    return Math.min(ctx, facts.contextLength ?? ctx)
+  }
   const bytesOf = (file: ModelFile): number => memoryNeeded(file, { slots, ctx: ctxOf(file) })
   let checked = false
 
@@ -55,6 +61,12 @@ export const supervisedLlama = (options: SupervisedOptions): Engine => {
     bytesOf,
     slots,
     ctxOf,
+    setContext({ model }, tokens) {
+      const had = contexts.get(model)
+      if (tokens === undefined) contexts.delete(model)
+      else contexts.set(model, tokens)
+      return had
+    },
     room: sharedRoom(memory, bytesOf),
     start: (file, signal) => startServer(file, { ...options, ctx: ctxOf(file) }, signal),
     keepAliveMs,

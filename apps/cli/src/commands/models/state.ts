@@ -15,7 +15,7 @@ const wishText = (wish: Record<string, unknown>): string =>
 const newsOf = ({ drift, actions, failures }: Described, isOf: (name: string) => boolean): string[] => [
   ...drift.filter(({ model }) => isOf(model)).map(({ model, text }) => text.slice(model.length + 2)),
   ...actions.filter(({ model }) => isOf(model)).map(({ completed, total, ...change }) => `${change.action} on ${change.node}${total ? ` ${Math.floor((100 * (completed ?? 0)) / total)}%` : ''}`),
-  ...failures.filter(({ model }) => isOf(model)).map(({ error, tries, ...change }) => `${change.action} on ${change.node} failed ${tries} times: ${error}`),
+  ...failures.filter(({ model }) => isOf(model)).map(({ error, tries, ...change }) => `${change.action} on ${change.node} failed (try ${tries}): ${error}`),
 ]
 
 /** `drover models state`: what is described, and what is not so. */
