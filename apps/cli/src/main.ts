@@ -10,6 +10,9 @@ import { jobs } from './commands/jobs/jobs.ts'
 import { keys } from './commands/keys/keys.ts'
 import { list } from './commands/list.ts'
 import { cp, rm } from './commands/models/change.ts'
+import { create } from './commands/models/create.ts'
+import { load, unload } from './commands/models/memory.ts'
+import { models } from './commands/models/models.ts'
 import { pull, push } from './commands/models/transfer.ts'
 import { nodes } from './commands/nodes.ts'
 import { endWithReader } from './commands/output.ts'
@@ -61,11 +64,14 @@ command('undrain', 'let a drained node take jobs again', reading(undrain))
 command('ps', 'list the models in memory, and where', reading(ps))
 command('list', 'list the models of all nodes', reading(list))
 command('show', 'show a model: details, nodes, who waits for it', reading(show))
+command('models', 'show which models are on which nodes, and in whose memory; apply, diff and state: which are to be there', reading(models))
 command('pull', 'bring a model to nodes', reading(pull))
 command('push', 'send a model to its registry', reading(push))
 command('cp', 'copy a model under another name, on all nodes that hold it', reading(cp))
 command('rm', 'delete models on all nodes that hold them', reading(rm))
-command('models', 'say which models are to be on which nodes, and see what is not so: apply, diff, state', reading(async (args) => (await import('./commands/models/models.ts')).models(args)))
+command('create', 'make a model from another, with what a Modelfile says', reading(create))
+command('load', 'bring a model into the memory of nodes', reading(load))
+command('unload', 'take models out of the memory of nodes', reading(unload))
 command('clusters', 'list the models that run over several nodes, and who has which part', reading(clusters))
 command('plan', 'tell how a model would be spread over several nodes, or what is missing', reading(plan))
 command('dist', 'ask a model that is to run over several nodes, and tell which had a part in it', reading(dist))

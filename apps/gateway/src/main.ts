@@ -65,6 +65,8 @@ runMain(async () => {
   const metrics = gatewayMetrics({
     open: () => replies.size,
     nodes: () => view.nodes,
+    // Nobody asks before all of this has started.
+    drift: () => reconciler.drift,
     memory: () => admission.memory,
     lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...shownLane(lane), waiting, running, bytes })),
   })

@@ -14,6 +14,7 @@ export interface KeptState {
   /** Epoch ms by Redis' clock. */
   at: number
   memory: DesiredMemory
+  /** Of the gateway whose turn it is. */
   report?: DesiredReport
 }
 
@@ -42,10 +43,10 @@ export class DesiredModelStore {
   /** `undefined`: nothing was ever described. @throws BrokerError `broker_unavailable` */
   async read(): Promise<KeptState | undefined> {
     const { redis, keys } = this.#options
-    const [version, doc, at, memory, report] = await soon(redis.hmget(keys.desiredModels, 'v', 'doc', 'at', 'mem', 'rep'))
+    const [[version, doc, at, memory, report], whose] = await soon(Promise.all([redis.hmget(keys.desiredModels, 'v', 'doc', 'at', 'mem', 'rep'), redis.get(keys.desiredTurn)]))
     if (typeof doc !== 'string') return undefined
     const told = typeof report === 'string' ? DesiredReport.safeParse(JSON.parse(report)).data : undefined
-    return { version: Number(version), state: stateIn(doc), at: Number(at), memory: memoryIn(memory ?? ''), ...(told && { report: told }) }
+    return { version: Number(version), state: stateIn(doc), at: Number(at), memory: memoryIn(memory ?? ''), ...(told && told.gateway === whose && { report: told }) }
   }
 
   /**

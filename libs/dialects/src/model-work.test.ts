@@ -13,6 +13,12 @@ test.each([
   ['create', { model: 'n', from: 'a', system: 's', stream: false }, { call: 'create', model: 'n', body: { from: 'a', system: 's' } }, { stream: false, needsBlobs: false }],
   ['create', { model: 'n', files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: {} }, { needsBlobs: true }],
   ['create', { model: 'n', from: 'a', draft_files: { 'a.gguf': DIGEST } }, { call: 'create', model: 'n', body: { from: 'a' } }, { needsBlobs: true }],
+  ['load', { model: 'x' }, { call: 'load', model: 'x' }, { stream: true }],
+  ['load', { model: 'x', keep_alive: -5, num_ctx: 8192, replicas: 2, stream: false }, { call: 'load', model: 'x', keepAlive: '-1', numCtx: 8192 }, { stream: false, replicas: 2 }],
+  ['load', { model: 'x', keep_alive: 0.25 }, { call: 'load', model: 'x', keepAlive: '1' }, {}],
+  ['load', { model: 'x', keep_alive: 1e300 }, { call: 'load', model: 'x', keepAlive: '1000000000' }, {}],
+  ['load', { model: 'x', keep_alive: '-1m' }, { call: 'load', model: 'x', keepAlive: '-1m' }, {}],
+  ['unload', { name: ' x:local ' }, { call: 'unload', model: 'x' }, { stream: true }],
 ] as const)('%s %j', (call, body, work, more) => {
   expect(parseModelWork(call, JSON.stringify(body))).toMatchObject({ work, ...more })
 })
@@ -20,8 +26,12 @@ test.each([
 const TRICKS = ['../x', '/etc/passwd', 'a/../../b', '..', './x', 'a//b', 'a\\b', 'a%2fb', 'x:../y', 'x:/y', 'a/b/c/d', 'file:///x', 'x\0', 'x\ny', '\u2024\u2024/x', '-x', '.x', 'x:', '~/x', `${'x'.repeat(81)}`, 'a/b/../c', '..%2f..']
 
 test.for(TRICKS)('%j is no name, whatever is to be done with it', (name) => {
-  const bodies = [['pull', { model: name }], ['push', { model: name }], ['delete', { model: name }], ['copy', { source: name, destination: 'x' }], ['copy', { source: 'x', destination: name }], ['create', { model: name, from: 'x' }], ['create', { model: 'x', from: name }]] as const
+  const bodies = [['load', { model: name }], ['unload', { model: name }], ['pull', { model: name }], ['push', { model: name }], ['delete', { model: name }], ['copy', { source: name, destination: 'x' }], ['copy', { source: 'x', destination: name }], ['create', { model: name, from: 'x' }], ['create', { model: 'x', from: name }]] as const
   for (const [call, body] of bodies) expect(() => parseModelWork(call, JSON.stringify(body)), `${call} ${JSON.stringify(body)}`).toThrow(BrokerError)
+})
+
+test.each([[0], ['0'], ['0s'], ['-0m']])('a model is not loaded to be kept for %j', (keepAlive) => {
+  expect(() => parseModelWork('load', JSON.stringify({ model: 'x', keep_alive: keepAlive }))).toThrow('would be unloaded at once')
 })
 
 test('an engine is asked by its own name for what it holds', () => {

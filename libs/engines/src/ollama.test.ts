@@ -176,3 +176,42 @@ test('a model that was removed meanwhile is not described, and nonsense is an er
   await expect(describe()).rejects.toMatchObject({ code: 'engine_failed', message: 'engine ollama answered POST /api/show with status 500' })
   await engine.close()
 })
+
+test('a model is loaded as it is wished, and unloaded, by requests without a text', async () => {
+  const asked: [string, unknown][] = []
+  const server = await standIn(({ path, body, response }) => {
+    asked.push([path, JSON.parse(body)])
+    json(response, { done: true })
+  })
+  const engine = ollama({ id: 'ollama', url: server.url })
+  onTestFinished(async () => {
+    await engine.close()
+    await server[Symbol.asyncDispose]()
+  })
+  const { signal } = new AbortController()
+  await engine.load?.(heldAs('M:latest'), {}, signal)
+  await engine.load?.({ ...heldAs('M:latest'), capabilities: ['completion', 'embedding'] }, { keepAliveMs: Infinity, numCtx: 8192 }, signal)
+  await engine.load?.({ ...heldAs('M:latest'), capabilities: ['embedding'] }, { keepAliveMs: 90_000 }, signal)
+  await engine.unload?.({ ...heldAs('M:latest'), capabilities: ['embedding'] }, signal)
+  expect(asked).toEqual([
+    ['/api/generate', { model: 'M:latest', stream: false }],
+    ['/api/generate', { model: 'M:latest', keep_alive: -1, options: { num_ctx: 8192 }, stream: false }],
+    ['/api/embed', { model: 'M:latest', keep_alive: 90, input: '' }],
+    ['/api/generate', { model: 'M:latest', keep_alive: 0, stream: false }],
+  ])
+})
+
+test.each([
+  [500, { error: 'model requires more system memory' }, { code: 'engine_refused', status: 500, message: 'model requires more system memory' }],
+  [404, { error: "model 'M' not found" }, { code: 'engine_refused', status: 404 }],
+  [503, { error: 'server busy' }, { code: 'engine_failed' }],
+  [500, 'nonsense', { code: 'engine_failed' }],
+] as const)('a load that is answered with %i %j', async (status, body, error) => {
+  const server = await standIn(({ response }) => json(response, body, status))
+  const engine = ollama({ id: 'ollama', url: server.url })
+  onTestFinished(async () => {
+    await engine.close()
+    await server[Symbol.asyncDispose]()
+  })
+  await expect(engine.load?.(heldAs('M'), {}, new AbortController().signal)).rejects.toMatchObject(error)
+})

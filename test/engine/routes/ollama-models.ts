@@ -118,8 +118,9 @@ const push: Route = (context, response, fields) => {
   out.end()
 }
 
-const create: Route = (context, response, fields) => {
-  const { residency, library } = context
+const create: Route = (context, response, fields, { headers }) => {
+  const { residency, library, stats } = context
+  stats.seen({ path: '/api/create', headers, body: JSON.stringify(fields) })
   const out = teller(response, fields['stream'] !== false)
   const from = residency.find(String(fields['from'] ?? ''))
   if (!from) out.tell({ error: 'pull model manifest: file does not exist' })

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import type { Settings } from '@drover/service'
 
-const flagOf = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+const flagOf = (name: string, { flag }: Settings[string]): string => flag ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 /** Whether a flag may stand alone. */
 const standsAlone = ({ schema }: Settings[string]): boolean => schema.safeParse(true).success
@@ -11,7 +11,7 @@ const standsAlone = ({ schema }: Settings[string]): boolean => schema.safeParse(
  * handed on for `loadConfig` to judge.
  */
 export const splitWords = (settings: Settings, argv: readonly string[]): { words: string[]; flags: string[] } => {
-  const known = Object.entries(settings).map(([name, setting]) => [flagOf(name), setting] as const)
+  const known = Object.entries(settings).map(([name, setting]) => [flagOf(name, setting), setting] as const)
   const byFlag = new Map(known)
   const { tokens } = parseArgs({
     args: [...argv],

@@ -15,7 +15,8 @@ const there = (node: NodeRecord, failing: FleetSources['failing']): FleetNode =>
   const models = (of: 'held' | 'loaded') => new Set(node.engines.flatMap((engine) => engine[of].map(({ model }) => model).filter((model) => canBring(engine, model))))
   return {
     node: node.id,
-    state: node.draining ? 'drained' : 'there',
+    // A worker of before takes no such work either.
+    state: node.draining || !node.changesModels ? 'drained' : 'there',
     labels: node.labels,
     preference: node.preference,
     startedAt: node.startedAt,
@@ -23,7 +24,7 @@ const there = (node: NodeRecord, failing: FleetSources['failing']): FleetNode =>
     held: models('held'),
     loaded: models('loaded'),
     failing: failing(node.id),
-    takes: (model) => node.changesModels === true && node.engines.some((engine) => canBring(engine, model)),
+    takes: (model) => node.engines.some((engine) => canBring(engine, model)),
   }
 }
 

@@ -1,5 +1,5 @@
 import type { DesiredModelStore } from '@drover/broker'
-import { changesTo, toBrokerError, type Change, type DesiredMemory, type DesiredReport, type DesiredState, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, changesTo, toBrokerError, type Change, type DesiredMemory, type DesiredReport, type DesiredState, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
 import type { Progress } from '@drover/dialects'
 import { Attempts, changeKey } from './attempts.ts'
 import { fleetOf } from './fleet.ts'
@@ -49,6 +49,7 @@ export class Reconciler {
   /** What is known while the turn is ours; of no worth otherwise. */
   #mine: { version: number; memory: DesiredMemory } | undefined
   #lostAt: number | undefined
+  #drift = 0
   #looking = false
   #again = false
   #failing = false
@@ -57,6 +58,11 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options
     this.#timer = setInterval(() => void this.look(), LOOK_MS)
+  }
+
+  /** Things that are not as described, as they were last seen; 0 where another gateway acts. */
+  get drift(): number {
+    return this.#drift
   }
 
   /** Looks now; while a look is under way, once more behind it. */
@@ -71,8 +77,8 @@ export class Reconciler {
         this.#failing = false
       }
     } catch (error) {
-      // What is repeated every two seconds fails every two seconds: that is said once.
-      if (!this.#failing && !this.#stopped) this.#options.onError(error)
+      // What is repeated every two seconds fails every two seconds: that is said once. A Redis that is away others speak of.
+      if (!this.#failing && !this.#stopped && !(error instanceof BrokerError && error.retry === 'caller')) this.#options.onError(error)
       this.#failing = true
     } finally {
       this.#looking = false
@@ -92,6 +98,7 @@ export class Reconciler {
     const now = performance.now()
     const wanted = new Map(changes.actions.map((change) => [changeKey(change), change]))
     this.#attempts.prune(now)
+    this.#drift = changes.drift.length
     this.#leaveUnwanted(wanted, nodes)
     const due = this.#due(changes.actions, now)
     const isOpen = (change: Pick<Change, 'action' | 'model' | 'node'>) => this.#running.has(changeKey(change)) || (wanted.has(changeKey(change)) && !this.#attempts.hasFailed(change))
@@ -126,6 +133,7 @@ export class Reconciler {
 
   #notOurs(): void {
     this.#mine = undefined
+    this.#drift = 0
     if (this.#running.size === 0) return
     this.#lostAt ??= performance.now()
     if (performance.now() - this.#lostAt > HAND_OVER_MS) for (const { abort } of this.#running.values()) abort.abort()

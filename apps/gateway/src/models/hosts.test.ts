@@ -1,6 +1,6 @@
 import type { EngineRecord, HeldModel, ModelName, NodeRecord } from '@drover/core'
 import { expect, test } from 'vitest'
-import { holdersOf, hostsFor, namedNodes } from './hosts.ts'
+import { holdersOf, hostsFor, memoryHosts, memoryUnfitness, namedNodes } from './hosts.ts'
 
 const MODEL = 'm:latest' as ModelName
 const held = (model: ModelName): HeldModel => ({ model, engineName: model, digest: 'd', size: 1, modifiedAt: '' })
@@ -44,4 +44,17 @@ test('of all that hold it those are told apart that cannot change it', () => {
     { node: 'drains', unfit: expect.stringContaining('takes no work') as string },
     { node: 'llama', unfit: expect.stringContaining('has no Ollama') as string },
   ])
+})
+
+test('a model can be in the memory of whoever holds it for itself, whatever runs it; those that have it there go first', () => {
+  const loaded = { model: MODEL, size: 1, sizeVram: 0 }
+  const nodes = [...NODES, node('spread', { engines: [engine({ kind: 'llama-server', layout: 'cluster', held: [held(MODEL)] })] }), node('has', { preference: -1, engines: [engine({ held: [held(MODEL)], loaded: [loaded] })] })]
+  const hosts = memoryHosts({ nodes }, MODEL)
+  expect(hosts.map((each) => [each.node, each.loaded, each.unfit])).toEqual([
+    ['has', true, undefined],
+    ['holds', false, undefined],
+    ['drains', false, expect.stringContaining('takes no work')],
+    ['llama', false, undefined],
+  ])
+  expect(['holds', 'drains', 'spread', 'plain'].map((id) => memoryUnfitness(nodes.find((each) => each.id === id)!, MODEL))).toEqual([undefined, expect.stringContaining('takes no work'), 'does not hold it', 'does not hold it'])
 })

@@ -5,7 +5,7 @@ import { byFitness } from './placement.ts'
 /** A node as it matters to where models are to be. One that has been gone for too long to wait for it is none. */
 export interface FleetNode {
   node: string
-  /** `drained`: it takes no work, and what it has counts; `away`: it is gone, and may be back soon: what it had counts. */
+  /** `drained`: it takes no work on models, and what it has counts; `away`: it is gone, and may be back soon: what it had counts. */
   state: 'there' | 'drained' | 'away'
   labels: Readonly<Record<string, string>>
   preference: number

@@ -238,3 +238,38 @@ test('what others have is waited for and said to be missed, and a model that wou
   await memory.close()
   expect(share.used).toBe(0)
 })
+
+test('a model that is let go leaves when its calls have ended, and a new one waits for its next start', async () => {
+  const { memory, call, stopped, events } = house()
+  const first = call(file('a'))
+  await first.entered
+  let isOut = false
+  const out = memory.release('a' as ModelName).then(() => (isOut = true))
+  const second = call(file('a'))
+  expect(await settled(second.entered)).toBe(false)
+  expect([isOut, stopped()]).toEqual([false, []])
+  first.leave()
+  await out
+  await second.entered
+  expect(stopped()).toEqual(['a unloaded'])
+  expect(events.filter(({ kind }) => kind === 'started')).toHaveLength(2)
+  await memory.release('nobody' as ModelName)
+})
+
+test('a model may have a time of its own; one that is to stay makes room, the last of all', async () => {
+  const { memory, call, stopped } = house({ keepAliveMs: 20 })
+  for (const [name, ms] of [['a', Infinity], ['b', 3_600_000]] as const) {
+    memory.keep(name as ModelName, ms)
+    const used = call(file(name, 40))
+    await used.entered
+    used.leave()
+  }
+  expect(memory.residents().map((each) => [each.file.model, each.expiresAt !== undefined])).toEqual([['a', false], ['b', true]])
+  const c = call(file('c', 40))
+  await c.entered
+  expect(stopped()).toEqual(['b evicted'])
+  expect(memory.keep('a' as ModelName, undefined)).toBe(Infinity)
+  await expect.poll(stopped).toEqual(['b evicted', 'a idle'])
+  c.leave()
+  await expect.poll(stopped).toEqual(['b evicted', 'a idle', 'c idle'])
+})

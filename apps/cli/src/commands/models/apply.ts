@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 import { DesiredState, writtenOf } from '@drover/core'
 import { defineConfig, EXIT, ExitError, loadConfig, readDocument, setting } from '@drover/service'
 import { z } from 'zod'
-import { type Gateway } from '../../gateway-client.ts'
+import type { Gateway } from '../../gateway-client.ts'
 import { clientSettings, gatewayOf, jsonSetting } from '../client-settings.ts'
 import { print, printJson } from '../output.ts'
 import { splitWords } from '../words.ts'
@@ -53,7 +54,7 @@ const untilFulfilled = async (gateway: Gateway): Promise<Described> => {
     if (described.fulfilled) return described
     for (const { error, ...change } of described.failures) {
       const line = `${changeText(change)}: ${error}`
-      if (!told.has(line)) process.stderr.write(`${line}\n`)
+      if (!told.has(line)) process.stderr.write(`${stripVTControlCharacters(line)}\n`)
       told.add(line)
     }
     await sleep(LOOK_MS)

@@ -16,7 +16,7 @@ interface Change {
 }
 
 /** It may wait for what is under way on the same model, so there is no time limit. @throws ExitError with the gateway's words */
-const change = async (gateway: Gateway, { path, method, body, headers }: Change): Promise<void> => {
+export const change = async (gateway: Gateway, { path, method, body, headers }: Change): Promise<void> => {
   const response = await ask(gateway, path, { signal: new AbortController().signal, body: JSON.stringify(body), headers, ...(method && { method }) })
   if (!response.ok) throw new ExitError(refusal(await response.text()), EXIT.failed)
 }

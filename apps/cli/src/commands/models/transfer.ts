@@ -13,12 +13,13 @@ const INTERRUPTED = 130
 
 const Line = z.object({ status: z.string().optional(), digest: z.string().optional(), total: z.number().optional(), completed: z.number().optional(), error: z.string().optional() })
 
-const transferSettings = {
+/** Of every command that shows lines as they come. */
+export const linesSettings = {
   ...clientSettings,
   ...nodesSetting,
-  insecure: setting({ schema: z.boolean().default(false), describe: 'the registry may be reached without TLS' }),
   json: setting({ schema: z.boolean().default(false), describe: 'the lines as they come, one JSON document each' }),
 } satisfies Settings
+const transferSettings = { ...linesSettings, insecure: setting({ schema: z.boolean().default(false), describe: 'the registry may be reached without TLS' }) }
 
 const pullConfig = defineConfig('cli', { ...transferSettings, replicas: setting({ schema: z.int().min(1).max(1_000).optional(), describe: 'nodes that are to have it, those that hold it already included' }) })
 const pushConfig = defineConfig('cli', transferSettings)
@@ -51,7 +52,7 @@ interface Transfer {
 }
 
 /** Closing the connection, by Ctrl-C, ends it for this client: when nobody else waits for it, the engine stops. */
-const transfer = async (gateway: Gateway, { path, body, headers, raw }: Transfer): Promise<void> => {
+export const transfer = async (gateway: Gateway, { path, body, headers, raw }: Transfer): Promise<void> => {
   const interrupted = new AbortController()
   process.once('SIGINT', () => interrupted.abort())
   const show = shower()
@@ -74,7 +75,8 @@ const transfer = async (gateway: Gateway, { path, body, headers, raw }: Transfer
   throw new ExitError('it stopped without its end: it is not whole', EXIT.failed)
 }
 
-const oneModel = ([model = '', ...more]: readonly string[], usage: string): string => {
+/** @throws ExitError where there is none, or more */
+export const oneModel = ([model = '', ...more]: readonly string[], usage: string): string => {
   if (model === '' || more.length > 0) throw new ExitError(`expected one model: ${usage}`)
   return model
 }
