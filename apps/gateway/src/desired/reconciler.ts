@@ -19,6 +19,8 @@ export interface ReconcilerOptions {
   onDone(fields: { action: string; model: ModelName; node: string; ms: number }): void
   onFailed(fields: { action: string; model: ModelName; node: string; reason: string; tries: number; again_ms: number }): void
   onError(error: unknown): void
+  /** ms of a clock that never goes back; `performance.now` by default. */
+  now?: () => number
 }
 
 interface Running {
@@ -43,6 +45,7 @@ const shown = ({ action, model, node }: Change) => ({ action, model, node })
 /** Brings nodes to what is described: every gateway looks, and one at a time acts. */
 export class Reconciler {
   #options: ReconcilerOptions
+  #now: () => number
   #timer: NodeJS.Timeout
   #running = new Map<string, Running>()
   #attempts = new Attempts()
@@ -57,6 +60,7 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
+    this.#now = options.now ?? (() => performance.now())
     this.#timer = setInterval(() => void this.look(), LOOK_MS)
   }
 
@@ -95,7 +99,7 @@ export class Reconciler {
     this.#mine = { version: turn.version, memory }
     const { nodes, changes } = await this.#compare(turn.state, memory)
     if (this.#stopped) return
-    const now = performance.now()
+    const now = this.#now()
     const wanted = new Map(changes.actions.map((change) => [changeKey(change), change]))
     this.#attempts.prune(now)
     this.#drift = changes.drift.length
@@ -113,7 +117,7 @@ export class Reconciler {
     const { refresh, silentFor, nodes: living, graceMs } = this.#options
     await refresh()
     const silent = await silentFor()
-    const now = performance.now()
+    const now = this.#now()
     const nodes = fleetOf({ nodes: living(), silent, graceMs, memory, failing: (node) => this.#attempts.failing(node, now) })
     return { nodes, changes: changesTo({ desired, nodes, memory: this.#mine?.memory ?? memory }) }
   }
@@ -135,8 +139,8 @@ export class Reconciler {
     this.#mine = undefined
     this.#drift = 0
     if (this.#running.size === 0) return
-    this.#lostAt ??= performance.now()
-    if (performance.now() - this.#lostAt > HAND_OVER_MS) for (const { abort } of this.#running.values()) abort.abort()
+    this.#lostAt ??= this.#now()
+    if (this.#now() - this.#lostAt > HAND_OVER_MS) for (const { abort } of this.#running.values()) abort.abort()
   }
 
   #begin(change: Change): void {
@@ -145,20 +149,20 @@ export class Reconciler {
     const running: Running = { change, abort: new AbortController(), since: Date.now() }
     this.#running.set(changeKey(change), running)
     const { signal } = running.abort
-    const startedAt = performance.now()
+    const startedAt = this.#now()
     void perform(change, { signal, onLine: (line) => (running.last = line) })
       .then(
         () => {
           if (this.#mine) this.#mine.memory = doneIn(this.#mine.memory, change)
-          this.#attempts.note(change, undefined, performance.now())
-          onDone({ action, model, node, ms: Math.round(performance.now() - startedAt) })
+          this.#attempts.note(change, undefined, this.#now())
+          onDone({ action, model, node, ms: Math.round(this.#now() - startedAt) })
         },
         (thrown: unknown) => {
           const error = toBrokerError(thrown)
           if (error.code === 'internal') onError(thrown)
           // A node that has gone is waited for, or replaced, and what was left on purpose has not failed.
           if (signal.aborted || error.code === 'node_lost') return
-          const againMs = this.#attempts.note(change, error.message, performance.now())
+          const againMs = this.#attempts.note(change, error.message, this.#now())
           const tries = this.#attempts.failures.find((each) => changeKey(each.change) === changeKey(change))?.tries ?? 1
           onFailed({ action, model, node, reason: error.message, tries, again_ms: againMs })
         },
@@ -170,7 +174,7 @@ export class Reconciler {
   }
 
   #report(version: number): DesiredReport {
-    const inEpoch = Date.now() - performance.now()
+    const inEpoch = Date.now() - this.#now()
     return {
       gateway: this.#options.id,
       at: Date.now(),

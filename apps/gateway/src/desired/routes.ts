@@ -16,6 +16,8 @@ export interface DesiredDeps extends NativeDeps {
 }
 
 const PATH = '/api/models/desired'
+/** A state is read every two seconds: it is no larger than this, bytes of its JSON text. */
+const MOST_BYTES = 1024 ** 2
 
 /** @throws BrokerError `forbidden`: the state is of all models, and a key that may use some would take the others out of it */
 const mayChange = (c: Context<GatewayEnv>): void => {
@@ -34,9 +36,11 @@ export const desiredRoutes = (app: Hono<GatewayEnv>, deps: DesiredDeps): void =>
   const describe = async (state: DesiredState, c: Context<GatewayEnv>): Promise<Response> => {
     const { broker, onDesired } = deps
     mayChange(c)
+    const written = writtenOf(state)
+    if (JSON.stringify(written).length > MOST_BYTES) throw new BrokerError('body_too_large', 'a desired state is no larger than 1 MiB')
     const before = (await broker.desired.read()) ?? NOTHING
     if (c.req.query('dry_run') === 'true') return shown({ ...before, state }, c)
-    const { version, changed } = await broker.desired.put(writtenOf(state))
+    const { version, changed } = await broker.desired.put(written)
     if (changed) onDesired({ version, models: state.models.size, by: 'request' })
     return shown((await broker.desired.read()) ?? NOTHING, c)
   }

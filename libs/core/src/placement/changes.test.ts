@@ -56,6 +56,13 @@ test.each<[string, Case]>([
   expect(new Set(changesTo({ ...input, nodes: nodes.toReversed() }).actions.map(short))).toEqual(new Set(actions))
 })
 
+test('models are spread over nodes by the memory that these have', () => {
+  const models = Object.fromEntries(Array.from({ length: 6 }, (_, i) => [`m${i}`, {}]))
+  const { actions } = changesTo({ desired: state({ models }), nodes: [node('n1', { free: 30 }), node('n2', { free: 21 }), node('n3', { free: 1 })], memory: NO_MEMORY })
+  expect(actions.map((each) => each.node)).toEqual(['n1', 'n2', 'n1', 'n2', 'n1', 'n1'])
+  expect(actions.map((each) => each.model)).toEqual(Object.keys(models).map((name) => `${name}:latest`))
+})
+
 test('what is no longer described stays, unless it was brought and is to go', () => {
   const input = { nodes: [holding('n1', { loaded: all }), holding('n2'), holding('n3', { state: 'drained' })], memory: { ...NO_MEMORY, brought: on('n1', 'n3'), loaded: [{ model: M, node: 'n1', startedAt: 1 }] } }
   expect(changesTo({ ...input, desired: state({}) }).actions.map(short)).toEqual(['unload n1'])

@@ -48,13 +48,30 @@ const isSame = (a: LoadedPlace | undefined, b: Pick<LoadedPlace, 'startedAt' | '
   a !== undefined && !a.pending && a.startedAt === b.startedAt && a.keepAlive === b.keepAlive && a.numCtx === b.numCtx
 const isAmong = ({ node, labels, state }: FleetNode, wish: NamedWish): boolean =>
   wish.nodes ? wish.nodes.includes(node) : state === 'away' || Object.entries(wish.labels ?? {}).every(([name, value]) => labels[name] === value)
-const host = ({ node, preference, free, held }: FleetNode) => ({ node, preference, free, models: held.size, holds: false })
 const without = (reason: string, nodes: readonly { node: string }[]): string => (nodes.length === 0 ? '' : `; ${nodes.map(({ node }) => node).toSorted().join(', ')} ${reason}`)
 
-/** By the first rule that tells them apart; each gives the lower number to what goes first. */
-const byRules = (...rules: ((each: FleetNode) => boolean)[]) => (a: FleetNode, b: FleetNode): number => {
+type Order = (a: FleetNode, b: FleetNode) => number
+
+/** What fits a rule goes first, by the first rule that tells two apart; where none does, by `rest`. */
+const byRules = (rest: Order, ...rules: ((each: FleetNode) => boolean)[]): Order => (a, b) => {
   for (const rule of rules) if (rule(a) !== rule(b)) return rule(a) ? -1 : 1
-  return byFitness(host(a), host(b))
+  return rest(a, b)
+}
+
+/** The first `most` in an order. */
+const firstOf = (nodes: readonly FleetNode[], most: number, order: Order): FleetNode[] => {
+  const left = new Set(nodes)
+  return Array.from({ length: Math.min(most, nodes.length) }, () => {
+    const first = [...left].reduce((best, each) => (order(each, best) < 0 ? each : best))
+    left.delete(first)
+    return first
+  })
+}
+
+/** By fitness, each node's memory shared out over the copies that it is to have: else all models would go to the node with the most. */
+const byShare = (copies: ReadonlyMap<string, number>): Order => {
+  const host = ({ node, preference, free, held }: FleetNode) => ({ node, preference, free: free / (1 + (copies.get(node) ?? 0)), models: held.size, holds: false })
+  return (a, b) => byFitness(host(a), host(b))
 }
 
 /**
@@ -67,6 +84,8 @@ export const changesTo = ({ desired, nodes, memory }: ChangesInput): Changes => 
   const loadedAs = new Map(memory.loaded.map((each) => [at(each), each]))
   const changes: Changes = { actions: [], drift: [], counted: [] }
   const there = nodes.filter(({ state }) => state === 'there')
+  const copies = new Map(nodes.map(({ node, held }) => [node, [...held].filter((model) => desired.models.has(model)).length]))
+  const order = byShare(copies)
   const drop = (model: ModelName, from: readonly FleetNode[], mayDelete: boolean) => {
     for (const { node, held, loaded } of from) {
       if (mayDelete && held.has(model) && brought.has(at({ model, node }))) changes.actions.push({ action: 'delete', model, node })
@@ -85,17 +104,16 @@ export const changesTo = ({ desired, nodes, memory }: ChangesInput): Changes => 
     changes.counted.push(...holders.map(({ node }) => ({ model, node })), ...gone)
 
     const able = among.filter(({ state, held, takes }) => state === 'there' && !held.has(model) && takes(model))
-    const chosen = able
-      .toSorted(byRules((each) => !each.failing.has(model), (each) => brought.has(at({ model, node: each.node }))))
-      .slice(0, missing)
-    for (const { node } of chosen) changes.actions.push({ action: 'pull', model, node, written: wish.written })
+    const chosen = firstOf(able, missing, byRules(order, (each) => !each.failing.has(model), (each) => brought.has(at({ model, node: each.node }))))
+    for (const { node } of chosen) {
+      changes.actions.push({ action: 'pull', model, node, written: wish.written })
+      copies.set(node, (copies.get(node) ?? 0) + 1)
+    }
     if (missing > 0) changes.drift.push({ model, text: `${model}: ${holders.length} of ${wanted} copies${without('is gone', gone)}${shortage(model, wish, { nodes, among, chosen, missing })}` })
 
     // Where there are more than enough: those that cannot go anyway stay, and those in memory before others.
-    const kept = holders
-      .filter(({ state }) => state === 'there')
-      .toSorted(byRules((each) => loadedAs.has(at({ model, node: each.node })), (each) => !brought.has(at({ model, node: each.node })), (each) => each.loaded.has(model)))
-      .slice(0, wanted)
+    const staying = byRules(order, (each) => loadedAs.has(at({ model, node: each.node })), (each) => !brought.has(at({ model, node: each.node })), (each) => each.loaded.has(model))
+    const kept = firstOf(holders.filter(({ state }) => state === 'there'), wanted, staying)
     drop(model, there.filter((each) => !kept.includes(each)), desired.prune && kept.length === wanted)
     if (!wish.preload) {
       drop(model, kept, false)

@@ -4,6 +4,9 @@ import { canonicalName } from '../names.ts'
 
 const NODE = z.string().regex(/^[\w.-]{1,64}$/, 'expected the name of a node')
 
+/** Most models of a state, and labels of one. */
+const MOST = { models: 1_000, labels: 32 }
+
 /** What nodes are to have of one model. */
 export const DesiredModel = z
   .strictObject({
@@ -16,6 +19,7 @@ export const DesiredModel = z
   })
   .superRefine(({ replicas, nodes, labels, preload, keepAlive, numCtx }, context) => {
     const refuse = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
+    if (Object.keys(labels ?? {}).length > MOST.labels) refuse('labels', `there are more than ${MOST.labels}`)
     if (nodes && replicas !== undefined) refuse('replicas', 'cannot stand beside "nodes", which says how many there are')
     if (nodes && labels) refuse('labels', 'cannot stand beside "nodes", which names them')
     if (nodes && new Set(nodes).size < nodes.length) refuse('nodes', 'names a node twice')
@@ -29,6 +33,7 @@ export const DesiredModels = z
   .record(z.string(), DesiredModel.nullable())
   .superRefine((models, context) => {
     const seen = new Set<ModelName>()
+    if (Object.keys(models).length > MOST.models) context.addIssue({ code: 'custom', message: `there are more than ${MOST.models}` })
     for (const name of Object.keys(models)) {
       const model = canonicalName(name)
       const problem = model === undefined ? 'is no name of a model' : seen.has(model) ? `is "${model}", which stands there already` : undefined
