@@ -9,7 +9,7 @@ import { test } from '../support/world.ts'
 import { desired, fulfilled } from './described.ts'
 import { modelSite } from './site.ts'
 
-const LIBRARY = [{ name: 'twice' }, { name: 'pinned' }, { name: 'warm' }, { name: 'slow', size: 6_000_000, rate: 1_000_000 }]
+const LIBRARY = [{ name: 'twice' }, { name: 'pinned' }, { name: 'warm' }, { name: 'slow', size: 12_000_000, rate: 1_000_000 }]
 const NODES = ['n1', 'n2', 'n3']
 
 /** What an engine has in memory, and until when. */
