@@ -104,6 +104,21 @@ test('a pull that is no longer wanted is left, and what has come meanwhile is no
   expect(world.told).toEqual([])
 })
 
+test('while one of too many copies is being deleted, no other is', async () => {
+  const { reconciler, world } = stage({ models: { m: {} }, prune: true }, [node('n1', ['m:latest']), node('n2', ['m:latest'])])
+  world.memory = { ...NO_MEMORY, brought: ['n1', 'n2'].map((each) => ({ model: 'm:latest' as ModelName, node: each })) }
+  await reconciler.look()
+  expect(world.begun()).toEqual(['delete m:latest n2'])
+  // By now the other is the less fit one.
+  world.nodes = [{ ...node('n1', ['m:latest']), preference: -1 }, node('n2', ['m:latest'])]
+  await reconciler.look()
+  expect([world.started.length, world.memory.brought.length]).toEqual([1, 2])
+  world.nodes = [node('n1', ['m:latest']), node('n2')]
+  world.started[0]!.done()
+  await expect.poll(() => world.memory.brought).toEqual([{ model: 'm:latest', node: 'n1' }])
+  expect(world.started).toHaveLength(1)
+})
+
 test('another’s turn: nothing is begun; and then what that one has written down is gone by', async () => {
   const { reconciler, world } = stage({ models: { m: { preload: true } } }, [node('n1', ['m:latest'])])
   await reconciler.look()

@@ -105,7 +105,8 @@ export class Reconciler {
     this.#drift = changes.drift.length
     this.#leaveUnwanted(wanted, nodes)
     const due = this.#due(changes.actions, now)
-    const isOpen = (change: Pick<Change, 'action' | 'model' | 'node'>) => this.#running.has(changeKey(change)) || (wanted.has(changeKey(change)) && !this.#attempts.hasFailed(change))
+    const busy = new Set([...this.#running.values()].map(({ change: { model, node } }) => `${model} ${node}`))
+    const isOpen = (change: Pick<Change, 'action' | 'model' | 'node'>) => busy.has(`${change.model} ${change.node}`) || (wanted.has(changeKey(change)) && !this.#attempts.hasFailed(change))
     // What was done meanwhile is in `#mine` already.
     const next = remember(this.#mine.memory, { nodes, counted: changes.counted, due, isOpen })
     this.#mine.memory = next
@@ -118,7 +119,10 @@ export class Reconciler {
     await refresh()
     const silent = await silentFor()
     const now = this.#now()
-    const nodes = fleetOf({ nodes: living(), silent, graceMs, memory, failing: (node) => this.#attempts.failing(node, now) })
+    // What is being deleted is no copy any more: else another could be taken for the one that is too many.
+    const deleting = [...this.#running.values()].filter(({ change }) => change.action === 'delete')
+    const leaving = (node: string) => new Set(deleting.filter(({ change }) => change.node === node).map(({ change }) => change.model))
+    const nodes = fleetOf({ nodes: living(), silent, graceMs, memory, leaving, failing: (node) => this.#attempts.failing(node, now) })
     return { nodes, changes: changesTo({ desired, nodes, memory: this.#mine?.memory ?? memory }) }
   }
 

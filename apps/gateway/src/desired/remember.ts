@@ -9,7 +9,7 @@ export interface RememberInput {
   counted: readonly Place[]
   /** What is about to be done: it is written down before. */
   due: readonly Change[]
-  /** Whether such a change is under way, or still to be done and did not fail. */
+  /** Whether something is under way there, or such a change is still to be done and did not fail. */
   isOpen(change: Pick<Change, 'action' | 'model' | 'node'>): boolean
 }
 

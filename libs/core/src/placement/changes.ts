@@ -88,10 +88,10 @@ export const changesTo = ({ desired, nodes, memory }: ChangesInput): Changes => 
   const order = byShare(copies)
   const drop = (model: ModelName, from: readonly FleetNode[], mayDelete: boolean) => {
     for (const { node, held, loaded } of from) {
-      if (mayDelete && held.has(model) && brought.has(at({ model, node }))) changes.actions.push({ action: 'delete', model, node })
-      else if (loaded.has(model) && loadedAs.has(at({ model, node }))) changes.actions.push({ action: 'unload', model, node })
-      else continue
-      changes.drift.push({ model, text: `${model}: ${held.has(model) && changes.actions.at(-1)?.action === 'delete' ? 'still on' : 'still loaded on'} ${node}` })
+      const goes = mayDelete && held.has(model) && brought.has(at({ model, node }))
+      if (!goes && !(loaded.has(model) && loadedAs.has(at({ model, node })))) continue
+      changes.actions.push({ action: goes ? 'delete' : 'unload', model, node })
+      changes.drift.push({ model, text: `${model}: still ${goes ? '' : 'loaded '}on ${node}` })
     }
   }
 

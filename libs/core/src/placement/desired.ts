@@ -7,6 +7,11 @@ const NODE = z.string().regex(/^[\w.-]{1,64}$/, 'expected the name of a node')
 /** Most models of a state, and labels of one. */
 const MOST = { models: 1_000, labels: 32 }
 
+const NO_TIME = 'expected a time as Ollama writes it, like 30m, seconds, or -1 for ever'
+const KEEP_ALIVE = z
+  .union([z.string().regex(/^-?[1-9]\d{0,8}((\.\d{1,9})?(ms|s|m|h)(\d{1,9}(\.\d{1,9})?(ms|s|m|h)){0,4})?$/), z.int().min(-1).max(999_999_999).refine((seconds) => seconds !== 0)], { error: NO_TIME })
+  .transform(String)
+
 /** What nodes are to have of one model. */
 export const DesiredModel = z
   .strictObject({
@@ -14,7 +19,7 @@ export const DesiredModel = z
     nodes: z.array(NODE).min(1).max(1_000).optional().describe('The nodes that are to hold it, by name: these, and no others.'),
     labels: z.record(z.string().max(200), z.string().max(200)).optional().describe('Only nodes that have all of these labels.'),
     preload: z.boolean().optional().describe('It is loaded on each of these nodes, and loaded again when it is no longer in memory.'),
-    keepAlive: z.string().regex(/^-?[1-9]\d{0,8}((\.\d{1,9})?(ms|s|m|h)(\d{1,9}(\.\d{1,9})?(ms|s|m|h)){0,4})?$/, 'expected a time as Ollama writes it, like 30m, seconds, or -1 for ever').optional().describe('With `preload`: how long an engine keeps it unused; by default for ever.'),
+    keepAlive: KEEP_ALIVE.optional().describe('With `preload`: how long an engine keeps it unused; by default for ever.'),
     numCtx: z.int().min(1).max(2 ** 31 - 1).optional().describe('With `preload`: the context that it is loaded with, tokens.'),
   })
   .superRefine(({ replicas, nodes, labels, preload, keepAlive, numCtx }, context) => {
