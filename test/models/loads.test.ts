@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { expect } from 'vitest'
 import type { ModelOptions } from '../engine/options.ts'
 import type { ScriptedEngine } from '../engine/server.ts'
+import { makeKey, OPERATOR_KEY } from '../keys/making.ts'
 import { copySmall, modelsFolder, openSite, untilHeld } from '../supervised/site.ts'
 import { statusOf, until, type Environment, type Installation } from '../support/drover.ts'
 import { skipsWithoutLlamaServer } from '../support/llama-server.ts'
@@ -68,7 +69,8 @@ test('a model that was loaded to stay is kept so by every job, with its context,
 
 test('it is loaded on the best node, where it is in memory already, on as many as are wanted, or on those that are named', async ({ drover, scripted }) => {
   const { url, engines } = await pair({ drover, scripted })
-  expect(await change(url, 'load', { model: 'shared', stream: false })).toEqual({ status: 200, lines: [{ status: 'success' }] })
+  const first = await send(`${url}/api/load`, { body: JSON.stringify({ model: 'shared', stream: false }) })
+  expect([first.status, first.text, first.headers['x-drover-nodes']]).toEqual([200, '{"status":"success"}', 'n1'])
   expect(await loadedAt(engines)).toEqual(['n1'])
   expect(await change(url, 'unload', { model: 'shared' }, 'n1')).toEqual(DONE('unload'))
   expect(await change(url, 'load', { model: 'shared' }, 'n2')).toEqual(DONE('load'))
@@ -119,6 +121,21 @@ test('what only makes vectors is loaded, too', async ({ drover, scripted }) => {
   expect((await inMemory(at('n1'))).map(({ name }) => name)).toEqual(['vectors:latest'])
   expect(await change(url, 'unload', { model: 'vectors' })).toEqual(DONE('unload'))
   expect(await inMemory(at('n1'))).toEqual([])
+})
+
+test('a key that may not use a model may not load it, nor unload it', async ({ drover, scripted }) => {
+  const engine = await scripted({ models: ['mine:latest', 'other:latest'] })
+  const { url } = await drover.gateway({ DROVER_API_KEY: OPERATOR_KEY })
+  await drover.worker('n1', [engine.url])
+  const { key } = await makeKey(url, { scopes: ['models'], models: ['mine*'] })
+  const status = async (call: 'load' | 'unload', model: string, bearer = key) => (await send(`${url}/api/${call}`, { body: JSON.stringify({ model, stream: false }), headers: { authorization: `Bearer ${bearer}` } })).status
+  await until('the node is there', async () => (await status('load', 'mine')) === 200)
+  expect(await status('load', 'other')).toBe(404)
+  expect(await status('load', 'other', OPERATOR_KEY)).toBe(200)
+  expect(await status('unload', 'other')).toBe(404)
+  expect((await inMemory(engine)).map(({ name }) => name).toSorted()).toEqual(['mine:latest', 'other:latest'])
+  expect(await status('unload', 'mine')).toBe(200)
+  expect((await inMemory(engine)).map(({ name }) => name)).toEqual(['other:latest'])
 })
 
 test.skipIf(skipsWithoutLlamaServer())('a model of the models folder is loaded with a context of its own, stays, and is ended when it is unloaded', async ({ drover, folder }) => {
