@@ -22,12 +22,15 @@ export interface KeptState {
 export interface DesiredTurn {
   version: number
   state: DesiredState
-  memory: DesiredMemory
+  /** As it lay there when the turn was taken; absent: it was held, and whoever has it knows. */
+  memory?: DesiredMemory
 }
 
 /** Which models are to be where, and whose turn it is to bring nodes to it. */
 export class DesiredModelStore {
   #options: { redis: Redis; keys: Keys; scripts: Scripts }
+  /** The state that was read last: it changes seldom, and is looked at every two seconds. */
+  #known: { mark: string; state: DesiredState } | undefined
 
   constructor(options: { redis: Redis; keys: Keys; scripts: Scripts }) {
     this.#options = options
@@ -56,14 +59,17 @@ export class DesiredModelStore {
   async turn(who: string, { held, memory, report }: { held: boolean; memory?: DesiredMemory; report?: DesiredReport }): Promise<DesiredTurn | undefined> {
     const { keys, scripts } = this.#options
     const told = [memory, report].map((each) => (each ? JSON.stringify(each) : ''))
-    const answer = (await soon(scripts.desired_turn([keys.desiredTurn, keys.desiredModels], [who, TURN_MS, held ? 1 : 0, ...told]))) as [] | [0] | [1, number, string, string]
-    return answer[0] === 1 ? { version: answer[1], state: stateIn(answer[2]), memory: memoryIn(answer[3]) } : undefined
+    const answer = (await soon(scripts.desired_turn([keys.desiredTurn, keys.desiredModels], [who, TURN_MS, held ? 1 : 0, ...told, this.#known?.mark ?? '']))) as [] | [0] | [1, number, string, string, string]
+    if (answer[0] !== 1) return undefined
+    const [, version, at, text, kept] = answer
+    if (text !== '') this.#known = { mark: `${version} ${at}`, state: stateIn(text) }
+    return { version, state: this.#known!.state, ...(!held && { memory: memoryIn(kept) }) }
   }
 
   /** Another may have it at once. */
   async giveBack(who: string): Promise<void> {
     const { keys, scripts } = this.#options
-    await scripts.desired_turn([keys.desiredTurn, keys.desiredModels], [who, 0, 0, '', ''])
+    await scripts.desired_turn([keys.desiredTurn, keys.desiredModels], [who, 0, 0, '', '', ''])
   }
 }
 

@@ -33,10 +33,10 @@ const stage = (written: WrittenState, nodes: NodeRecord[]) => {
   const reconciler = new Reconciler({
     id: 'g1',
     store: {
-      async turn(_who, { memory }) {
+      async turn(_who, { held, memory }) {
         if (!world.mine) return undefined
         if (memory) world.memory = memory
-        return { version: world.version, state: world.state, memory: world.memory }
+        return { version: world.version, state: world.state, ...(!held && { memory: world.memory }) }
       },
       giveBack: async () => void (world.mine = false),
     },

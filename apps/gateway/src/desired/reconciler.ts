@@ -1,5 +1,5 @@
 import type { DesiredModelStore } from '@drover/broker'
-import { BrokerError, changesTo, toBrokerError, type Change, type DesiredMemory, type DesiredReport, type DesiredState, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, changesTo, NO_MEMORY, toBrokerError, type Change, type DesiredMemory, type DesiredReport, type DesiredState, type FleetNode, type ModelName, type NodeRecord } from '@drover/core'
 import type { Progress } from '@drover/dialects'
 import { Attempts, changeKey } from './attempts.ts'
 import { fleetOf } from './fleet.ts'
@@ -23,6 +23,12 @@ export interface ReconcilerOptions {
   now?: () => number
 }
 
+/** What was written down last, JSON, and when. */
+interface Told {
+  text: string
+  at: number
+}
+
 interface Running {
   change: Change
   abort: AbortController
@@ -36,6 +42,8 @@ const LOOK_MS = 2_000
 /** Changes under way at once: pulls, and others. */
 const MOST_PULLS = 4
 const MOST_OTHERS = 8
+/** What was done is written down again after so long: a Redis that is killed forgets its last second, ms. */
+const TELL_AGAIN_MS = 20_000
 /** Who has lost the turn follows what it has begun for so long, so that whoever has it now can join it, ms. */
 const HAND_OVER_MS = 10_000
 
@@ -50,7 +58,7 @@ export class Reconciler {
   #running = new Map<string, Running>()
   #attempts = new Attempts()
   /** What is known while the turn is ours; of no worth otherwise. */
-  #mine: { version: number; memory: DesiredMemory } | undefined
+  #mine: { version: number; memory: DesiredMemory; told?: Told | undefined } | undefined
   #lostAt: number | undefined
   #drift = 0
   #looking = false
@@ -95,8 +103,8 @@ export class Reconciler {
     if (!turn) return this.#notOurs()
     this.#lostAt = undefined
     if (this.#mine?.version !== turn.version) this.#attempts.clear()
-    const memory = this.#mine?.memory ?? turn.memory
-    this.#mine = { version: turn.version, memory }
+    const memory = this.#mine?.memory ?? turn.memory ?? NO_MEMORY
+    this.#mine = { version: turn.version, memory, told: this.#mine?.told }
     const { nodes, changes } = await this.#compare(turn.state, memory)
     if (this.#stopped) return
     const now = this.#now()
@@ -110,8 +118,12 @@ export class Reconciler {
     // What was done meanwhile is in `#mine` already.
     const next = remember(this.#mine.memory, { nodes, counted: changes.counted, due, isOpen })
     this.#mine.memory = next
-    if (!(await store.turn(id, { held: true, memory: next, report: this.#report(turn.version) }))) return this.#notOurs()
-    if (!this.#stopped) for (const change of due) this.#begin(change)
+    const [text, { told }] = [JSON.stringify(next), this.#mine]
+    const isNew = text !== told?.text || now - told.at > TELL_AGAIN_MS
+    if (!(await store.turn(id, { held: true, ...(isNew && { memory: next }), report: this.#report(turn.version) }))) return this.#notOurs()
+    if (this.#stopped) return
+    if (isNew) this.#mine.told = { text, at: now }
+    for (const change of due) this.#begin(change)
   }
 
   async #compare(desired: DesiredState, memory: DesiredMemory): Promise<{ nodes: FleetNode[]; changes: ReturnType<typeof changesTo> }> {
