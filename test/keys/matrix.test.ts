@@ -22,7 +22,7 @@ const ROWS: Record<Need, readonly string[]> = {
   ],
   'infer or batch': ['/api/webhooks…'],
   batch: ['/v1/files…', '/v1/batches…', '/v1/messages/batches…', '/api/batches…'],
-  models: ['POST /api/pull', 'POST /api/push', 'POST /api/create', 'POST /api/copy', 'DELETE /api/delete', 'POST /api/transfer', 'POST /api/load', 'POST /api/unload', 'HEAD /api/blobs/{digest}', 'POST /api/blobs/{digest}'],
+  models: ['POST /api/pull', 'POST /api/push', 'POST /api/create', 'POST /api/copy', 'DELETE /api/delete', 'POST /api/transfer', 'POST /api/load', 'POST /api/unload', 'HEAD /api/blobs/{digest}', 'POST /api/blobs/{digest}', '/api/models/desired…'],
   metrics: ['GET /metrics'],
   admin: ['/api/keys…', 'POST /api/nodes/{id}/drain', 'POST /api/nodes/{id}/undrain'],
 }

@@ -69,7 +69,8 @@ test('a model that was loaded to stay is kept so by every job, with its context,
 
 test('it is loaded on the best node, where it is in memory already, on as many as are wanted, or on those that are named', async ({ drover, scripted }) => {
   const { url, engines } = await pair({ drover, scripted })
-  expect(await change(url, 'load', { model: 'shared', stream: false })).toEqual({ status: 200, lines: [{ status: 'success' }] })
+  const first = await send(`${url}/api/load`, { body: JSON.stringify({ model: 'shared', stream: false }) })
+  expect([first.status, first.text, first.headers['x-drover-nodes']]).toEqual([200, '{"status":"success"}', 'n1'])
   expect(await loadedAt(engines)).toEqual(['n1'])
   expect(await change(url, 'unload', { model: 'shared' }, 'n1')).toEqual(DONE('unload'))
   expect(await change(url, 'load', { model: 'shared' }, 'n2')).toEqual(DONE('load'))

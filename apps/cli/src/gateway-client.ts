@@ -107,7 +107,7 @@ interface Asked {
   signal: AbortSignal
   body?: string | FormData | Blob | undefined
   /** By default POST where there is a body, else GET. */
-  method?: 'DELETE' | 'PATCH' | 'HEAD' | undefined
+  method?: 'DELETE' | 'PATCH' | 'PUT' | 'HEAD' | undefined
   /** Further ones. */
   headers?: Record<string, string>
 }
@@ -140,7 +140,7 @@ const unreachable = (url: string, error: unknown): ExitError =>
  * A JSON document of the gateway, as text and parsed; with a body, of a POST or what `method` says. Throws an `ExitError` that names the next step, or has
  * the gateway's own words for what was wrong or not found.
  */
-export const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>, body?: string, method?: 'DELETE' | 'PATCH'): Promise<{ text: string; value: T }> => {
+export const readJson = async <T>(gateway: Gateway, path: string, schema: z.ZodType<T>, body?: string, method?: 'DELETE' | 'PATCH' | 'PUT'): Promise<{ text: string; value: T }> => {
   const { url } = gateway
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   let text: string

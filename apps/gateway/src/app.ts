@@ -11,6 +11,7 @@ import { batchRoutes, type BatchDeps } from './batches/batches.ts'
 import { messageBatchRoutes } from './batches/message-batches.ts'
 import { plan } from './clusters/plan.ts'
 import { clustersOf } from './clusters/shown.ts'
+import { desiredRoutes, type DesiredDeps } from './desired/routes.ts'
 import { fileRoutes } from './files/files.ts'
 import { inference, type InferenceDeps } from './inference.ts'
 import { jobRoutes } from './jobs/routes.ts'
@@ -46,8 +47,8 @@ export interface GatewayEnv {
   Variables: { headers: Record<string, string>; caller: Caller }
 }
 
-export interface AppDeps extends Omit<InferenceDeps, 'settings'>, Omit<BatchDeps, 'settings' | 'broker' | 'admission'>, Omit<StatusSources, 'view'> {
-  settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings'] & ModelDeps['settings']
+export interface AppDeps extends Omit<InferenceDeps, 'settings'>, Omit<BatchDeps, 'settings' | 'broker' | 'admission'>, Omit<StatusSources, 'view'>, Pick<DesiredDeps, 'onDesired'> {
+  settings: InferenceDeps['settings'] & BatchDeps['settings'] & { batchLines: number } & WebhookDeps['settings'] & ModelDeps['settings'] & DesiredDeps['settings']
   access: Access
   blobs: BlobSpool
   /** The gateway is being stopped. */
@@ -158,6 +159,7 @@ export const gatewayApp = (deps: AppDeps): Hono<GatewayEnv> => {
   app.get('/api/nodes/:id', oneNode(deps))
   app.post('/api/nodes/:id/drain', setDrained(true, deps))
   app.post('/api/nodes/:id/undrain', setDrained(false, deps))
+  desiredRoutes(app, deps)
   jobRoutes(app, deps)
   fileRoutes(app, deps)
   webhookRoutes(app, deps)

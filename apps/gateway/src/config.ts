@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { BrokerError, PullablePattern } from '@drover/core'
+import { BrokerError, DesiredModels, PullablePattern } from '@drover/core'
 import { bytes, defineConfig, duration, EXIT, ExitError, joinSettings, logSettings, redisSettings, setting } from '@drover/service'
 import { z } from 'zod'
 import { isLoopback } from './access.ts'
@@ -8,6 +8,16 @@ import { BACK_OFF_TEXT } from './webhooks/back-off.ts'
 
 /** The port that `drover up` and every example use. */
 export const DEFAULT_PORT = 11435
+
+/** JSON text as what it says; what is none is left for the schema to refuse. */
+const jsonText = (value: unknown): unknown => {
+  if (typeof value !== 'string') return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
 
 export const gatewayConfig = defineConfig('gateway', {
   ...redisSettings,
@@ -55,6 +65,9 @@ export const gatewayConfig = defineConfig('gateway', {
   missing: setting({ schema: z.enum(['refuse', 'pull']).default('refuse'), describe: 'a model that no node holds: refuse who asks for it, or pull it while they wait, where pullable has it' }),
   pullable: setting({ schema: z.array(PullablePattern).default([]), describe: 'models that may be pulled for who asks for them, * as wildcard within one part of a name' }),
   modelTimeout: setting({ schema: duration({ min: 1_000 }).prefault('24h'), describe: 'longest that pulling, pushing or making a model may take' }),
+  models: setting({ schema: z.preprocess(jsonText, DesiredModels.optional()), describe: 'which models are to be on which nodes: a JSON object, model to {replicas, nodes, labels, preload, keepAlive, numCtx}, see docs/models.md' }),
+  modelsPrune: setting({ schema: z.boolean().default(false), describe: 'copies that were brought for what `models` says are deleted when it no longer says so' }),
+  reconcileGrace: setting({ schema: duration({ max: 3_600_000 }).prefault('5m'), describe: 'how long a node that is gone is waited for before its copies are brought elsewhere; an hour at most' }),
   allowEviction: setting({ schema: z.boolean().default(false), describe: 'accept a Redis that evicts keys: jobs may vanish' }),
   sendTwice: setting({ schema: z.coerce.number().min(0).max(1).default(0), describe: 'for tests: share of script calls that are sent twice' }),
 })

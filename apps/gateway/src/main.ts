@@ -6,6 +6,7 @@ import { access } from './access.ts'
 import { Admission } from './admission.ts'
 import { gatewayApp } from './app.ts'
 import { batchRunners } from './batches/runners.ts'
+import { reconcile } from './desired/reconcile.ts'
 import { isUnavailable } from './files/content-store.ts'
 import { openStore } from './files/open-store.ts'
 import { sweepFiles } from './files/sweeping.ts'
@@ -82,6 +83,8 @@ runMain(async () => {
   const metrics = gatewayMetrics({
     open: () => replies.size,
     nodes: () => view.nodes,
+    // Nobody asks before all of this has started.
+    drift: () => reconciler.drift,
     memory: () => admission.memory,
     lanes: async () => (await broker.depths()).map(({ lane, waiting, running, bytes }) => ({ ...shownLane(lane), waiting, running, bytes })),
   })
@@ -114,7 +117,9 @@ runMain(async () => {
     batchLines: config.batchLines,
     pullReplicas: config.pullReplicas,
     modelTimeoutMs: config.modelTimeout,
+    reconcileGraceMs: config.reconcileGrace,
   }
+  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, configured: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
   const runners = store && batchRunners({ broker, view, admission, onDemand, store, settings, callerOf: entrance.callerOf, onError })
   const app = gatewayApp({
@@ -131,6 +136,7 @@ runMain(async () => {
     access: entrance,
     gateway: { id, version: VERSION, startedAt: Date.now(), open: () => replies.size },
     draining: () => draining,
+    onDesired,
     onError,
   })
 
@@ -149,6 +155,7 @@ runMain(async () => {
         limitMs: config.drainLimit + 1_000,
         run: async () => {
           draining = true
+          void reconciler.stop()
           await runners?.stop()
           await server.drain(config.drainLimit)
           // What takes longer ends honestly, not cut off.

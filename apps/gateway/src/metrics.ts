@@ -19,6 +19,8 @@ export interface MetricSources {
   /** Waiting and running jobs of every lane. */
   lanes(): Promise<{ model: string; class: string; waiting: number; running: number; bytes: number }[]>
   nodes(): readonly NodeRecord[]
+  /** Things that are not as described, where this gateway acts on it. */
+  drift(): number
   /** Redis'. */
   memory(): { use: { used: number; limit?: number }; full: boolean }
 }
@@ -46,6 +48,7 @@ export const gatewayMetrics = (sources: MetricSources): GatewayMetrics => {
     registry.registerMetric(new Gauge({ ...named(name, help), registers: [], collect() { this.set(read()) } }))
   gauge('open_answers', 'Answers under way on this gateway', sources.open)
   gauge('nodes', 'Living nodes', () => sources.nodes().length)
+  gauge('models_drift', 'What is not as described of models and nodes, on the gateway that acts on it', sources.drift)
   clusterGauges(registry, sources.nodes)
   gauge('redis_memory_used_bytes', "Memory that counts against Redis' limit", () => sources.memory().use.used)
   gauge('redis_memory_limit_bytes', "Redis' memory limit, 0 for none", () => sources.memory().use.limit ?? 0)

@@ -4,7 +4,7 @@ import type { Dialect } from '@drover/dialects'
 /** Any part of an OpenAPI 3.1 document; JSON Schema is one of them. */
 export type Json = Record<string, unknown>
 
-export type Method = 'get' | 'head' | 'post' | 'patch' | 'delete'
+export type Method = 'get' | 'head' | 'post' | 'put' | 'patch' | 'delete'
 
 export interface Operation extends Json {
   tags: string[]

@@ -1,5 +1,6 @@
 import { managementFields } from '@drover/dialects'
 import { clusterEntries } from './clusters/openapi.ts'
+import { desiredEntries } from './desired/openapi.ts'
 import { jobOperations } from './jobs/openapi.ts'
 import { answer, json, list, nativeError, object, parameter, plain, reading, refusals, text } from './openapi-builders.ts'
 import { FORBIDDEN, type Json, type OpenApi, type Operation } from './openapi-parts.ts'
@@ -81,6 +82,7 @@ export const ownRoutes = (): OpenApi['paths'] => ({
   '/api/nodes/{id}': { get: ofNode('drover.node', 'One node', node) },
   '/api/nodes/{id}/drain': { post: ofNode('drover.drain', 'Let a node take no more jobs; what runs there goes on', wish) },
   '/api/nodes/{id}/undrain': { post: ofNode('drover.undrain', 'Let a drained node take jobs again', wish) },
+  ...desiredEntries(),
   ...clusterEntries(),
   ...jobOperations(),
   ...webhookPaths,

@@ -50,6 +50,10 @@ export const keys = (prefix: string) => ({
   pulls: (model: ModelName, insecure: boolean) => `${prefix}:pulls:${insecure ? 'insecure:' : ''}${model}`,
   /** String, for ever: the secret by which those who copy model files from each other know each other (`tickets.ts`). */
   copySecret: `${prefix}:copysecret`,
+  /** Hash, for ever: which models are to be where, and what was done for it; its fields are listed in `lua/desired_put.lua`. */
+  desiredModels: `${prefix}:models:desired`,
+  /** String, 5 s, renewed every two: the gateway that brings nodes to it. */
+  desiredTurn: `${prefix}:models:turn`,
   /** Sorted set used like a BullMQ marker: wakes one node's pull loop. */
   wake: (node: string) => `${prefix}:wake:${node}`,
   /** String, 3 s: the job that a lease token has taken, so that a take that is sent twice takes one job. */

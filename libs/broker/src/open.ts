@@ -3,6 +3,7 @@ import { Batches } from './batches/batches.ts'
 import { Files } from './batches/files.ts'
 import { Claims } from './claims.ts'
 import { checkRedis, connect, isOutOfMemory, JUDGE_AFTER_MS, memoryUse, upFor, type ConnectionSettings, type RedisFacts } from './connection.ts'
+import { DesiredModelStore } from './desired-models.ts'
 import { GatewayBroker, MODEL_WORK, type GatewayBrokerOptions } from './gateway.ts'
 import { KeyChanges } from './key-changes.ts'
 import { Keyring } from './keyring.ts'
@@ -96,6 +97,7 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     pulls: new SharedPulls(parts),
     /** What this gateway shows to workers to which it sends files. */
     tickets: ticketsOf(parts),
+    desired: new DesiredModelStore(parts),
     files: new Files(parts),
     responses: new StoredResponses(parts),
     apiKeys,

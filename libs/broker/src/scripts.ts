@@ -14,7 +14,7 @@ const OF = {
 } as const
 const names = [
   'submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'inspect', 'drop', 'claim', 'pulls', 'view', 'heartbeat', 'nodes', 'sweep', 'key', 'announce',
-  'enlist', 'delist', 'awaited', 'refuse',
+  'enlist', 'delist', 'awaited', 'refuse', 'desired_put', 'desired_turn',
   ...OF.batch, ...OF.webhook, ...OF.responses, ...OF.loan,
 ] as const
 export type ScriptName = (typeof names)[number]
@@ -41,7 +41,7 @@ const besides = (name: ScriptName): string =>
  * What is new to Redis: with these it is refused when the memory is full. All that goes on with what is there, or ends it, runs. So does
  * `key`: whoever revokes one cannot wait.
  */
-const ADMITS: ReadonlySet<ScriptName> = new Set<ScriptName>(['submit', 'response_keep', 'claim', 'pulls', 'file_add', 'batch_add', 'enlist'])
+const ADMITS: ReadonlySet<ScriptName> = new Set<ScriptName>(['submit', 'response_keep', 'claim', 'pulls', 'file_add', 'batch_add', 'enlist', 'desired_put'])
 
 const source = (name: string) => readFileSync(new URL(`lua/${name}.lua`, import.meta.url), 'utf8')
 

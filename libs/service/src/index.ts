@@ -1,4 +1,5 @@
 export * from './config.ts'
+export { readDocument, type Document } from './document.ts'
 export { EXIT, ExitError, farewell, runMain } from './exit.ts'
 export { formatJoin } from './join.ts'
 export * from './joining.ts'

@@ -18,6 +18,7 @@ const ROWS: readonly { path: RegExp; scopes: readonly Scope[] }[] = [
   ...of(['infer', 'batch'], '/api/webhooks/'),
   ...of(['infer'], '/v1/responses/', '/api/jobs/', '/api/plan'),
   ...of(['models'], '/api/pull', '/api/push', '/api/create', '/api/copy', '/api/delete', '/api/transfer', '/api/load', '/api/unload', '/api/blobs/'),
+  ...of(['models'], '/api/models/desired'),
   ...of(['metrics'], '/metrics'),
 ]
 const INFER: readonly Scope[] = ['infer']

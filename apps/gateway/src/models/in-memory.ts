@@ -18,6 +18,11 @@ const hostsOf = async ({ work, model, c }: Asked, { view }: ModelDeps): Promise<
   return { hosts, named: namedNodes(c.env.incoming.headers, view, model, memoryUnfitness) }
 }
 
+/** The answer says who is asked to do it. */
+const tell = ({ c }: Pick<Ordered, 'c'>, on: readonly { node: string }[]): void => {
+  if (on.length > 0) c.get('headers')['x-drover-nodes'] = on.map(({ node }) => node).join(', ')
+}
+
 /** `POST /api/load`: has a model in memory on as many nodes as are to have it there, or on those that are named. Where it is already it is told how to be kept. */
 export const load = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
   ordered('load', deps, async (order) => {
@@ -27,6 +32,7 @@ export const load = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     const replicas = order.replicas ?? 1
     if (!named && able.length < replicas) throw tooFewHolders(replicas, hosts)
     const on = (named ?? able.slice(0, replicas)).map((node) => ({ node }))
+    tell(order, on)
     const another = async (used: ReadonlySet<string>) => {
       await deps.view.refresh()
       const next = memoryHosts(deps.view, model).find(({ node, unfit }) => unfit === undefined && !used.has(node))
@@ -47,6 +53,7 @@ export const unload = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
     const { hosts, named } = await hostsOf(order, deps)
     // Where it is not in memory just now, it may have been told to be kept there all the same.
     const on = hosts.filter(({ node, unfit }) => unfit === undefined && (named?.includes(node) ?? true)).map(({ node }) => ({ node }))
+    tell(order, on)
     const stays = named ? [] : hosts.filter(({ loaded, unfit }) => loaded && unfit !== undefined)
     return answeredInLines(deps, order, async (reply) => {
       const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.timeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })

@@ -11,7 +11,9 @@ const modelsConfig = defineConfig('cli', { ...clientSettings, ...jsonSetting, no
 
 /** `drover models`: which models are on which nodes, and in whose memory. */
 export const models = async (argv: readonly string[]): Promise<void> => {
-  const { values } = loadConfig(modelsConfig, { argv, usage: 'drover models [--node NAME]… [--json]' })
+  // They bring more with them than this.
+  if (/^(apply|diff|state)$/.test(argv[0] ?? '')) return (await import('./desired.ts')).desiredWords[argv[0] ?? '']?.(argv.slice(1))
+  const { values } = loadConfig(modelsConfig, { argv, usage: 'drover models [apply|diff|state] [--node NAME]… [--json]' })
   const gateway = gatewayOf(values)
   const [tags, { status }] = await Promise.all([readTags(gateway), readStatus(gateway)])
   const there = status.nodes.map(({ id }) => id).toSorted()

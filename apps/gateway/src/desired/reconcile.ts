@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto'
+import type { GatewayConnection } from '@drover/broker'
+import { writtenOf, type DesiredState } from '@drover/core'
+import type { Log } from '@drover/service'
+import type { RegistryView } from '../registry-view.ts'
+import { perform, type PerformDeps } from './perform.ts'
+import { Reconciler } from './reconciler.ts'
+import type { DesiredDeps } from './routes.ts'
+
+export interface ReconcileOptions {
+  broker: GatewayConnection
+  view: RegistryView
+  /** This gateway. */
+  id: string
+  settings: PerformDeps['settings'] & Pick<DesiredDeps['settings'], 'reconcileGraceMs'>
+  /** What the configuration describes, if it does. */
+  configured: DesiredState | undefined
+  log: Log
+  onError(error: unknown): void
+}
+
+/** The gateway's part in keeping models where they are to be. What the configuration says holds from now on, unless it was said before. */
+export const reconcile = async ({ broker, view, id, settings, configured, log, onError }: ReconcileOptions): Promise<{ reconciler: Reconciler; onDesired: DesiredDeps['onDesired'] }> => {
+  const deps = { broker, view, settings }
+  const reconciler = new Reconciler({
+    id,
+    store: broker.desired,
+    nodes: () => view.nodes,
+    refresh: () => view.refresh(),
+    silentFor: () => broker.registry.silentFor(),
+    mayJudge: () => broker.up && broker.mayJudge,
+    graceMs: settings.reconcileGraceMs,
+    perform: (change, how) => perform(deps, change, how),
+    onDone: (fields) => log.info(fields, 'models changed as described'),
+    onFailed: (fields) => log.warn(fields, 'models could not be changed as described'),
+    onError,
+  })
+  const onDesired: DesiredDeps['onDesired'] = (fields) => {
+    log.info(fields, 'models described')
+    void reconciler.look()
+  }
+  if (configured) {
+    const written = writtenOf(configured)
+    const { version, changed } = await broker.desired.put(written, createHash('sha256').update(JSON.stringify(written)).digest('hex'))
+    if (changed) onDesired({ version, models: configured.models.size, by: 'configuration' })
+  }
+  return { reconciler, onDesired }
+}
