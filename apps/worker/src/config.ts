@@ -56,6 +56,8 @@ export const workerConfig = defineConfig('worker', {
   copyAddress: setting({ schema: z.string().optional(), describe: 'private address of this machine at which other nodes get its model files; else that of --lend-address' }),
   copyPort: setting({ schema: z.coerce.number().int().min(0).max(65_535).default(0), describe: 'port for that; 0: any that is free' }),
   copyRate: setting({ schema: bytes({ min: 1_024 }).optional(), describe: 'most bytes a second that are handed out, like 100mb; else as fast as it goes' }),
+  hubUrl: setting({ schema: z.url({ protocol: /^https?$/ }).default('https://huggingface.co'), describe: 'where models hf.co/OWNER/REPOSITORY:QUANTIZATION come from that are pulled into the models folder', env: ['HF_ENDPOINT'] }),
+  hubToken: setting({ schema: z.string().min(1).optional(), describe: 'token for that place', env: ['HF_TOKEN'], secret: true }),
   lend: setting({ schema: z.boolean().default(false), describe: 'lend memory to models that run over several nodes: only in a private network, see docs/lending.md' }),
   lendMemory: setting({ schema: bytes({ min: 1 }).optional(), describe: 'most memory that is lent, like 12gb; else all that models of this node do not use' }),
   lendAddress: setting({ schema: z.string().default('127.0.0.1'), describe: 'private address of this machine under which others reach what is lent; a loopback address: only those of this machine' }),

@@ -14,7 +14,7 @@ const NAMESPACE = 'library'
 /**
  * The canonical spelling of a model's name: Ollama's default host and namespace dropped, a tag always there, lower case
  * (look-up is case-insensitive). The suffix `:local`, which Ollama's clients add so that a model is not run in its maker's cloud, is no
- * part of it. `undefined` for a text that cannot be a name.
+ * part of it, and `hf:` stands for the hub's host as llama.cpp's users write it. `undefined` for a text that cannot be a name.
  */
 export const canonicalName = (text: string): ModelName | undefined => {
   const parts = split(text)
@@ -40,7 +40,7 @@ export const nameParts = (model: ModelName): NameParts => {
 }
 
 const split = (text: string): NameParts | undefined => {
-  const parts = text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '').split('/')
+  const parts = text.trim().replace(/^https?:\/\//, '').replace(/^hf:(?=[^/]+\/)/i, 'hf.co/').replace(/:local$/i, '').split('/')
   if (parts.length > 3) return undefined
   const last = parts.pop() ?? ''
   const colon = last.lastIndexOf(':')
@@ -54,3 +54,9 @@ const split = (text: string): NameParts | undefined => {
 
 /** Whether a text is already canonical, so that it need not be looked up twice. */
 export const isCanonical = (text: string): text is ModelName => canonicalName(text) === text
+
+/** Hosts in names of models that are Hugging Face's hub, as Ollama has them. */
+const HUB = new Set(['hf.co', 'huggingface.co'])
+
+/** Whether a model is named by its repository on the hub: `hf.co/OWNER/REPOSITORY:QUANTIZATION`. */
+export const isOnHub = (model: ModelName): boolean => HUB.has(nameParts(model).host.toLowerCase())

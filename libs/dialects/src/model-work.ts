@@ -21,7 +21,7 @@ export interface ModelOrder {
 }
 
 /** A name as an engine takes it: what Ollama's clients put around it is no part of it. */
-export const nameForEngine = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/:local$/i, '')
+export const nameForEngine = (text: string): string => text.trim().replace(/^https?:\/\//, '').replace(/^hf:/i, 'hf.co/').replace(/:local$/i, '')
 
 /** Fields of a create that name what must be there besides a model: file names, each with its digest. */
 const FILES = ['files', 'adapters', 'draft_files']

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BrokerError, byFitness, canBring, hasRoom, inGigabytes, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, byFitness, canBring, hasRoom, inGigabytes, isOnHub, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
 import type { View } from '../registry-view.ts'
 
 const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
@@ -23,6 +23,14 @@ const unfitness = (node: NodeRecord, model: ModelName): string | undefined => {
   return idleness(node)
 }
 
+/** The same of a pull: a model of the hub is brought into a models folder, too. */
+export const pullUnfitness = (node: NodeRecord, model: ModelName): string | undefined => {
+  const isForFolder = isOnHub(model) && node.copies?.into.includes('folder') === true
+  return isForFolder ? idleness(node) : unfitness(node, model)
+}
+
+const pulledHost = (node: NodeRecord, model: ModelName): ModelHost => ({ ...hostOf(node, model), holds: node.engines.some(({ layout, held }) => layout !== 'cluster' && held.some((each) => each.model === model)) })
+
 /** Nodes that could hold a model, or do. */
 export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))
 
@@ -36,7 +44,7 @@ const bytesOfCopy = ({ holders }: Pick<View, 'holders'>, model: ModelName): numb
 export const placesFor = (view: Pick<View, 'nodes' | 'holders'>, model: ModelName, labels: Readonly<Record<string, string>> = {}): { hosts: ModelHost[]; full: string[] } => {
   const bytes = bytesOfCopy(view, model)
   const labelled = new Set(view.nodes.filter((node) => Object.entries(labels).every(([name, value]) => node.labels[name] === value)).map(({ id }) => id))
-  const able = hostsFor(view, model).filter(({ node }) => labelled.has(node))
+  const able = view.nodes.filter((node) => labelled.has(node.id) && pullUnfitness(node, model) === undefined).map((node) => pulledHost(node, model))
   const full = able.filter((host) => !hasRoom(host, bytes)).map(({ node, disk = 0 }) => `${node} (${inGigabytes(disk)})`)
   return { hosts: able.filter((host) => hasRoom(host, bytes)), full }
 }

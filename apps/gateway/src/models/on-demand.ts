@@ -5,7 +5,7 @@ import { notFound } from '../not-found.ts'
 import type { RegistryView } from '../registry-view.ts'
 import { Bringing } from './bringing.ts'
 import { workOnNodes, type FleetDeps } from './fleet-work.ts'
-import { hostsFor } from './hosts.ts'
+import { placesFor } from './hosts.ts'
 
 export interface OnDemandOptions {
   broker: FleetDeps['broker'] & Pick<GatewayConnection, 'depths' | 'waiting' | 'up'>
@@ -59,7 +59,7 @@ export class OnDemand {
 
   /** Whether a node is there to which it could be brought. */
   hasRoomFor(model: ModelName): boolean {
-    return hostsFor(this.#options.view, model).length > 0
+    return placesFor(this.#options.view, model).hosts.length > 0
   }
 
   /** Why jobs for a model wait, where that is why. */
@@ -162,7 +162,7 @@ export class OnDemand {
       if (claimed) bringing.node = claimed.node
       return claimed
     }
-    const first = await claim(placeModel(hostsFor(view, model), 1).on)
+    const first = await claim(placeModel(placesFor(view, model).hosts, 1).on)
     if (!first) return undefined
     // A pull that ended before this claim is known of now.
     await this.#lookAnew()
@@ -175,7 +175,7 @@ export class OnDemand {
       again: (node) => claim([node]),
       another: async (used) => {
         await view.refresh()
-        return claim(placeModel(hostsFor(view, model).filter(({ node }) => !used.has(node)), 1).on)
+        return claim(placeModel(placesFor(view, model).hosts.filter(({ node }) => !used.has(node)), 1).on)
       },
       signal: bringing.left,
       onLine: (line) => bringing.take(line),

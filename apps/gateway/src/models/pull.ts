@@ -2,7 +2,7 @@ import { BrokerError, placeModel } from '@drover/core'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
-import { namedNodes, placesFor } from './hosts.ts'
+import { namedNodes, placesFor, pullUnfitness } from './hosts.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.ts'
 
 /** `POST /api/pull`: brings a model to as many nodes as are to have it, or to those that are named. Where it is being pulled already, that pull is joined. */
@@ -11,7 +11,7 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     const { broker, view, settings } = deps
     const { work, model, c } = order
     checkAllowed(c, model)
-    const named = namedNodes(c.env.incoming.headers, view, model)
+    const named = namedNodes(c.env.incoming.headers, view, model, pullUnfitness)
     const replicas = order.replicas ?? settings.pullReplicas
     if (named && order.labels) throw new BrokerError('bad_request', 'labels cannot stand beside x-drover-nodes, which names the nodes')
     const places = () => placesFor(view, model, order.labels)

@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import type { Tickets } from '@drover/broker'
 import { BrokerError, COPY_DESCRIBE_PATH, COPY_FILES_PATH, COPY_SEAL_HEADER, COPY_TICKET_HEADER, inGigabytes, type ModelName } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
-import { fetchFile, FileDigests, fileNameOf, readManifest, type GgufFolder, type OllamaFolder } from '@drover/engines'
+import { fetchFile, FileDigests, fileNameOf, hubFiles, hubHeaders, readManifest, type FileFetch, type GgufFolder, type HubOptions, type OllamaFolder } from '@drover/engines'
 import { CopyDescription, DESCRIPTION_BYTES } from './description.ts'
 
 /** A large file is read once before it is described, ms. */
@@ -47,22 +47,46 @@ export const bring = async ({ peer, model, to, tickets, signal, onProgress }: Br
   const origin = `http://${peer.address}:${peer.port}`
   const ticketFor = (path: string) => tickets.ticket({ node: peer.node, method: 'GET', path })
   const description = await describedBy(peer, origin, `${COPY_DESCRIBE_PATH}?${new URLSearchParams({ model }).toString()}`, { ticketFor, tickets, signal })
-  const wanted = to.kind === 'ollama' ? await missingBlobs(description, to.store) : await missingFiles(description, to.folder, model)
-  await checkRoom(wanted)
-  let bytes = 0
-  for (const { digest, size, path, part } of wanted) {
-    const tell = (completed: number) => onProgress({ status: `pulling ${digest.slice(0, 12)}`, digest: `sha256:${digest}`, total: size, ...(completed > 0 && { completed }) })
-    tell(0)
+  const wanted = to.kind === 'ollama' ? await missingBlobs(description, to.store) : await missingFiles(namedFiles(description, model), to.folder)
+  const bytes = await fetchWanted(wanted, { signal, onProgress }, ({ digest }) => {
     const file = `${COPY_FILES_PATH}${digest}`
-    bytes += await fetchFile({ url: `${origin}${file}`, headers: () => ({ [COPY_TICKET_HEADER]: ticketFor(file) }), digest, size, path, part, signal, onProgress: tell })
-  }
-  onProgress({ status: 'verifying sha256 digest' })
+    return { url: `${origin}${file}`, headers: () => ({ [COPY_TICKET_HEADER]: ticketFor(file) }) }
+  })
   if (to.kind === 'folder') return { bytes }
   const { manifest, files } = description
   if (manifest === undefined) return { bytes, make: Object.fromEntries(files.map(({ name = '', digest }) => [name, `sha256:${digest}`])) }
   onProgress({ status: 'writing manifest' })
   await to.store.add(model, manifest)
   return { bytes }
+}
+
+/**
+ * Brings a model's files from Hugging Face's hub into a models folder. @param name with the letters that the repository has
+ * @returns bytes that were sent
+ * @throws BrokerError `engine_refused` in Ollama's words where there is none, `engine_failed`; the signal's reason when that ends it
+ */
+export const bringFromHub = async (name: string, model: ModelName, folder: GgufFolder, { endpoint, token, signal, onProgress }: Pick<Bring, 'signal' | 'onProgress'> & Omit<HubOptions, 'signal'>): Promise<number> => {
+  onProgress({ status: 'pulling manifest' })
+  const files = await hubFiles(name, { endpoint, token, signal })
+  if (!files) throw workFailure('pull model manifest: file does not exist')
+  const stem = fileNameOf(model).replace(/\.gguf$/, '')
+  const urls = new Map(files.map(({ digest, url }) => [digest, url]))
+  const wanted = await missingFiles(files.map(({ part, size, digest }) => ({ name: `${stem}${part}.gguf`, size, digest })), folder)
+  return fetchWanted(wanted, { signal, onProgress }, ({ digest }) => ({ url: urls.get(digest) ?? '', headers: () => hubHeaders(token), redirects: true }))
+}
+
+/** Fetches what is missing, one file after the other. @returns bytes that were sent */
+const fetchWanted = async (wanted: readonly Wanted[], { signal, onProgress }: Pick<Bring, 'signal' | 'onProgress'>, from: (file: Wanted) => Pick<FileFetch, 'url' | 'headers' | 'redirects'>): Promise<number> => {
+  await checkRoom(wanted)
+  let bytes = 0
+  for (const file of wanted) {
+    const { digest, size, path, part } = file
+    const tell = (completed: number) => onProgress({ status: `pulling ${digest.slice(0, 12)}`, digest: `sha256:${digest}`, total: size, ...(completed > 0 && { completed }) })
+    tell(0)
+    bytes += await fetchFile({ ...from(file), digest, size, path, part, signal, onProgress: tell })
+  }
+  onProgress({ status: 'verifying sha256 digest' })
+  return bytes
 }
 
 const describedBy = async ({ node }: Peer, origin: string, path: string, { ticketFor, tickets, signal }: { ticketFor(path: string): string; tickets: Tickets; signal: AbortSignal }): Promise<CopyDescription> => {
@@ -89,10 +113,20 @@ const missingBlobs = async ({ manifest, files }: CopyDescription, store: OllamaF
   return wanted.flat()
 }
 
-const missingFiles = async ({ manifest, files }: CopyDescription, folder: GgufFolder, model: ModelName): Promise<Wanted[]> => {
+interface NamedFile {
+  name?: string | undefined
+  digest: string
+  size: number
+}
+
+/** The files as a models folder is to have them. */
+const namedFiles = ({ manifest, files }: CopyDescription, model: ModelName): NamedFile[] => {
   const alone = manifest === undefined ? undefined : readManifest(manifest).weights
   if (typeof alone === 'string') throw workFailure(`it cannot be copied into a models folder: ${alone}`)
-  const named = alone ? [{ ...alone, name: fileNameOf(model) }] : files
+  return alone ? [{ ...alone, name: fileNameOf(model) }] : files
+}
+
+const missingFiles = async (named: readonly NamedFile[], folder: GgufFolder): Promise<Wanted[]> => {
   const wanted = await Promise.all(
     named.map(async ({ name = '', digest, size }): Promise<Wanted[]> => {
       const path = folder.pathOf(name)

@@ -1,11 +1,11 @@
 import { statfs } from 'node:fs/promises'
 import type { WorkerConnection } from '@drover/broker'
-import { BrokerError, canBring, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, canBring, isOnHub, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
-import { GgufFolder, OllamaFolder, type Engine } from '@drover/engines'
+import { GgufFolder, OllamaFolder, type Engine, type HubOptions } from '@drover/engines'
 import type { Log } from '@drover/service'
 import { BlobIntake } from './blob-intake.ts'
-import { bring, type Destination, type Peer, type ToMake } from './bring.ts'
+import { bring, bringFromHub, type Destination, type Peer, type ToMake } from './bring.ts'
 import { startCopyServer, type CopyServer } from './copy-server.ts'
 import type { EngineSeat } from './engine-seat.ts'
 import { FilesHere } from './files-here.ts'
@@ -28,6 +28,8 @@ export interface CopiesOptions {
   address: string
   port: number
   rate: number | undefined
+  /** Where models on Hugging Face's hub come from. */
+  hub: Pick<HubOptions, 'endpoint' | 'token'>
   log: Log
   onChange(): void
   onError(error: unknown): void
@@ -42,6 +44,7 @@ interface Target {
 /** What a copy was for: the engine that has the model now, or that is yet to make it of the files. */
 export interface Brought {
   engine: Engine
+  /** Where it came from, in words. */
   from: string
   make?: ToMake
 }
@@ -114,7 +117,7 @@ export class Copies {
       try {
         const { bytes, make } = await bring({ peer, model, to: target.to, tickets, signal, onProgress })
         log.info({ model, from: peer.node, bytes, ms: Math.round(performance.now() - startedAt) }, 'model copied')
-        return { engine: target.engine, from: peer.node, ...(make && { make }) }
+        return { engine: target.engine, from: `node ${peer.node}`, ...(make && { make }) }
       } catch (error) {
         signal.throwIfAborted()
         log.warn({ model, from: peer.node, reason: error instanceof Error ? error.message : undefined }, 'model not copied')
@@ -123,6 +126,22 @@ export class Copies {
       }
     }
     return undefined
+  }
+
+  /**
+   * Brings a model of the hub into the models folder, where no Ollama of this node could pull it.
+   * @param name as it was asked for: the hub tells letters apart
+   * @returns `undefined`: it is no model of the hub, or it is not for the folder
+   * @throws BrokerError as `bringFromHub`
+   */
+  async bringFromHub(name: string, model: ModelName, { signal, onProgress }: { signal: AbortSignal; onProgress(progress: Progress): void }): Promise<Brought | undefined> {
+    const { hub, log } = this.#options
+    const target = isOnHub(model) ? await this.#target(model) : undefined
+    if (target?.to.kind !== 'folder') return undefined
+    const startedAt = performance.now()
+    const bytes = await bringFromHub(name, model, target.to.folder, { ...hub, signal, onProgress })
+    log.info({ model, from: hub.endpoint, bytes, ms: Math.round(performance.now() - startedAt) }, 'model copied')
+    return { engine: target.engine, from: hub.endpoint }
   }
 
   /** An Ollama before the models folder: it can be asked for everything. */

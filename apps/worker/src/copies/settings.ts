@@ -5,7 +5,7 @@ import type { WorkerConfig } from '../config.ts'
 import { checkPrivateAddress } from '../lending/address.ts'
 import { Copies, type CopiesOptions } from './copies.ts'
 
-type Given = Omit<CopiesOptions, 'isLocal' | 'stores' | 'folder' | 'address' | 'port' | 'rate'>
+type Given = Omit<CopiesOptions, 'isLocal' | 'stores' | 'folder' | 'address' | 'port' | 'rate' | 'hub'>
 
 /** Whether an engine runs on this machine: its files are here. */
 const isLocal = ({ url }: Engine, own: readonly { address: string }[]): boolean => {
@@ -27,5 +27,6 @@ export const copiesOf = (config: WorkerConfig, given: Given): Copies | undefined
     address,
     port: config.copyPort,
     rate: config.copyRate,
+    hub: { endpoint: config.hubUrl, token: config.hubToken },
   })
 }

@@ -1,8 +1,9 @@
 import type { Lease } from '@drover/broker'
 import { BrokerError, canBring, canonicalName, subjectOf, toBrokerError, type AttemptOutcome, type ModelWork } from '@drover/core'
-import { engineCall, workFailure, type HoldingWork, type Progress } from '@drover/dialects'
+import { engineCall, type HoldingWork } from '@drover/dialects'
 import type { Engine, EngineView } from '@drover/engines'
-import type { Brought, Copies } from '../copies/copies.ts'
+import type { Copies } from '../copies/copies.ts'
+import { brought } from './brought.ts'
 import { engineLines } from './engine-lines.ts'
 import { changeMemory } from './loading.ts'
 import type { Pins } from './pins.ts'
@@ -42,37 +43,6 @@ const doersOf = (work: HoldingWork, { seats }: ModelAttemptDeps): Doer[] => {
   return first ? [first] : []
 }
 
-/** The model's files are here: its engine is to see it. */
-const made = async ({ engine, from, make }: Brought, model: string, writer: ProgressWriter, signal: AbortSignal, { seats, tellHeld }: ModelAttemptDeps): Promise<void> => {
-  if (make) {
-    const call = { method: 'POST' as const, path: '/api/create', body: JSON.stringify({ model, files: make, stream: true }), streams: true }
-    await engineLines(engine, call, { signal, onProgress: (progress) => writer.take(progress) })
-  }
-  await tellHeld(engine)
-  const isHeld = [...seats()].some((seat) => seat.engine === engine && seat.view.held.some((held) => held.model === canonicalName(model)))
-  if (!isHeld) throw workFailure(`what was copied from node ${from} is not listed by ${engine.id}: OLLAMA_MODELS of the worker and of its Ollama are to be the same folder`)
-}
-
-/** Has another node's copy brought here. Answers `false` where an engine is to bring it instead. */
-const copied = async (order: Extract<ModelWork, { call: 'pull' | 'transfer' }>, writer: ProgressWriter, signal: AbortSignal, deps: ModelAttemptDeps): Promise<boolean> => {
-  const { copies } = deps
-  const name = canonicalName(order.model)
-  const from = order.call === 'transfer' ? order.from : undefined
-  if (!name) return false
-  if (from !== undefined && !copies) throw workFailure('this node copies no model files')
-  const progress = (line: Progress) => writer.take(line)
-  if (from === undefined && [...deps.seats()].some(({ view }) => view.held.some(({ model }) => model === name))) return false
-  try {
-    const brought = await copies?.bring(name, { ...(from !== undefined && { from }), signal, onProgress: progress })
-    if (brought) await made(brought, order.model, writer, signal, deps)
-    return brought !== undefined
-  } catch (error) {
-    // An engine may get elsewhere what no node could send.
-    if (from === undefined && !signal.aborted) return false
-    throw error
-  }
-}
-
 const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttemptDeps): Promise<AttemptOutcome> => {
   const { signal } = lease
   if (signal.aborted) throw signal.reason
@@ -88,7 +58,7 @@ const work = async (lease: Lease, order: ModelWork | undefined, deps: ModelAttem
   }
   if (order.call === 'transfer' || order.call === 'pull') {
     try {
-      if (await copied(order, writer, signal, deps)) return { kind: 'completed' }
+      if (await brought(order, writer, signal, deps)) return { kind: 'completed' }
     } finally {
       writer.flush()
     }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '@drover/core'
-import { Agent, request } from 'undici'
+import { Agent, interceptors, request } from 'undici'
 import { GrowingDigest } from './growing-digest.ts'
 
 /** Whoever says nothing for this long is gone, ms. */
@@ -17,6 +17,8 @@ const PIECE = 1024 ** 2
 const TELL_MS = 100
 
 const agent = new Agent({ headersTimeout: SILENT_MS, bodyTimeout: SILENT_MS })
+/** What authorizes is not carried to another host. */
+const following = agent.compose(interceptors.redirect({ maxRedirections: 5 }))
 
 export interface FileFetch {
   url: string
@@ -33,6 +35,8 @@ export interface FileFetch {
   signal: AbortSignal
   /** Bytes that are here, of `size`. */
   onProgress(completed: number): void
+  /** It may lie elsewhere than it is asked for. */
+  redirects?: boolean
   pauseMs?: number
 }
 
@@ -102,9 +106,9 @@ const fetchAll = async (file: FileHandle, growing: GrowingDigest, fetch: FileFet
 }
 
 /** One request. What has come by the time it resolves or rejects is written. */
-const fetchFrom = async (from: number, file: FileHandle, growing: GrowingDigest, { url, headers, size, signal, onProgress }: FileFetch): Promise<void> => {
+const fetchFrom = async (from: number, file: FileHandle, growing: GrowingDigest, { url, headers, size, signal, onProgress, redirects = false }: FileFetch): Promise<void> => {
   const { statusCode, headers: told, body } = await request(url, {
-    dispatcher: agent,
+    dispatcher: redirects ? following : agent,
     headers: { ...headers(), ...(from > 0 && { range: `bytes=${from}-` }) },
     signal,
   })
