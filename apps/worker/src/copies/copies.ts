@@ -3,7 +3,7 @@ import type { WorkerConnection } from '@drover/broker'
 import { BrokerError, canBring, isOnHub, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
 import { GgufFolder, OllamaFolder, type Engine, type HubOptions } from '@drover/engines'
-import type { Log } from '@drover/service'
+import { EXIT, ExitError, type Log } from '@drover/service'
 import { BlobIntake } from './blob-intake.ts'
 import { bring, bringFromHub, type Destination, type Peer, type ToMake } from './bring.ts'
 import { startCopyServer, type CopyServer } from './copy-server.ts'
@@ -61,10 +61,12 @@ export class Copies {
     this.#options = options
   }
 
-  /** From now on others can copy from here. @throws Error the system's when it cannot listen */
+  /** From now on others can copy from here. @throws ExitError when it cannot listen */
   async start(): Promise<void> {
     const { node, address, port, rate, seats, stores, folder, connection, log, onError } = this.#options
-    this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), intake: new BlobIntake(seats), tickets: connection.tickets, onError })
+    this.#server = await startCopyServer({ node, address, port, rate, files: new FilesHere({ seats, stores, folder }), intake: new BlobIntake(seats), tickets: connection.tickets, onError }).catch((error: NodeJS.ErrnoException) => {
+      throw new ExitError(`model files cannot be handed out at ${address}:${port} (${error.code ?? error.message}): correct --copy-address or --copy-port`, EXIT.failed, { cause: error })
+    })
     log.info({ address, port: this.#server.port }, 'hands out model files')
     await this.look()
     this.#timer = setInterval(() => void this.look().catch(onError), DISK_MS).unref()

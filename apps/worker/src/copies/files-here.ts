@@ -37,13 +37,12 @@ export class FilesHere {
       }
     }
     if (!kinds.has('llama-server') || folder === undefined) return undefined
-    const files = await Promise.all(
-      (await new GgufFolder(folder).read(model).catch(() => [])).map(async ({ name, path, size }) => {
-        const digest = await this.#digests.of(path)
-        this.#paths.set(digest, { path, size })
-        return { name, digest, size }
-      }),
-    )
+    const files: CopyDescription['files'] = []
+    for (const { name, path, size } of await new GgufFolder(folder).read(model).catch(() => [])) {
+      const digest = await this.#digests.of(path)
+      this.#paths.set(digest, { path, size })
+      files.push({ name, digest, size })
+    }
     return files.length === 0 ? undefined : { model, kind: 'gguf', files }
   }
 
