@@ -169,5 +169,5 @@ test('an unknown task is one line', async () => {
   const { run } = await setupProject()
   const wrong = run(['dance'])
   expect(await wrong.exited).toBe(1)
-  expect(wrong.output()).toBe('drover: usage: run.mjs drover|start|test|bench|bench:cluster|faults [arguments]\n')
+  expect(wrong.output()).toBe('drover: usage: run.mjs drover|start|test|bench|bench:cluster|bench:copies|faults [arguments]\n')
 })
