@@ -71,8 +71,8 @@ export const listen = async ({ fetch, host, port }: ListenOptions): Promise<Http
   })
   // Clients keep connections for their next request; Node's 5 s would close them under a request now and then.
   server.keepAliveTimeout = 75_000
-  // A file of the largest size over a slow link; whoever sends no header is let go long before.
-  server.requestTimeout = 1_800_000
+  // A model's file over a slow link; whoever sends no header is let go long before.
+  server.requestTimeout = 6 * 3_600_000
 
   const address = server.address()
   const bound = typeof address === 'object' && address ? address.port : port

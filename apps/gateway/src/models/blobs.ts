@@ -1,7 +1,7 @@
 import { blobDigest } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
-import { bytesOf } from '../read-body.ts'
+import { bytesOf, drop } from '../read-body.ts'
 import { refuseHere, type RefuseDeps } from '../refuse-here.ts'
 import type { BlobSpool } from './blob-spool.ts'
 
@@ -16,15 +16,16 @@ export const putBlob =
     try {
       const digest = blobDigest(c.req.param('digest') ?? '')
       if (digest === undefined) return c.json({ error: 'invalid digest format' }, 400)
-      const content = bytesOf(c.env.incoming)
-      if (!(await deps.blobs.find(digest))) {
-        await deps.blobs.take(digest, content)
-        return c.body(null, 201)
+      const { incoming } = c.env
+      if (await deps.blobs.find(digest)) {
+        // What is sent all the same is read away.
+        drop(incoming)
+        return c.body(null, 200)
       }
-      // What is sent all the same is read away.
-      await content.return(undefined)
-      return c.body(null, 200)
+      await deps.blobs.take(digest, bytesOf(incoming), Number(incoming.headers['content-length'] ?? 0))
+      return c.body(null, 201)
     } catch (error) {
+      if (!c.env.incoming.readableEnded) drop(c.env.incoming)
       return refuseHere(c, error, deps)
     }
   }

@@ -35,7 +35,7 @@ export const deliver = async ({ node: { id, copies }, model, digests, blobs, tic
       const answer = await request(`${origin}${path}`, { method, headers, dispatcher: agent, signal, ...(body && { body: body.read() as never }) })
       return { status: answer.statusCode, text: await answer.body.text() }
     } catch (error) {
-      signal.throwIfAborted()
+      if (signal.aborted) throw new BrokerError('cancelled', 'request canceled')
       throw new BrokerError('engine_failed', `node ${id} cannot be reached for files at ${origin}`, { cause: error })
     }
   }
@@ -44,9 +44,11 @@ export const deliver = async ({ node: { id, copies }, model, digests, blobs, tic
     if (there.status === 200) continue
     if (there.status !== 404) throw new BrokerError('engine_failed', `node ${id} takes no files (status ${there.status})`)
     const blob = await blobs.find(digest)
-    if (!blob) throw new BrokerError('bad_request', `blob sha256:${digest} is not here: send it before, to this gateway`)
+    if (!blob) throw missingBlob(digest)
     onSend(digest)
     const sent = await ask('PUT', digest, blob)
     if (sent.status !== 201) throw new BrokerError('engine_failed', `node ${id} did not take blob sha256:${digest}: ${sent.text.slice(0, 200)}`)
   }
 }
+
+export const missingBlob = (digest: string): BrokerError => new BrokerError('bad_request', `blob sha256:${digest} is not here: send it before, to this gateway`)

@@ -3,7 +3,7 @@ import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
 import { visibleTo } from '../keys/visible.ts'
-import { deliver } from './deliver.ts'
+import { deliver, missingBlob } from './deliver.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
 import { hostsFor, namedNodes } from './hosts.ts'
 import type { LinesReply } from './lines-reply.ts'
@@ -49,6 +49,8 @@ export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
     const best = bestHost(hostsFor(view, from ?? model).filter(({ node }) => fit.has(node)))
     const nodes = namedNodes(c.env.incoming.headers, view, model) ?? (best === undefined ? [] : [best])
     if (nodes.length === 0) throw new BrokerError('cannot_run', `no node with an Ollama is there that could make it${blobs.length > 0 ? ', and takes files' : ''}`)
+    // What a node has already may be of a model that this caller may not use: he must have the file himself.
+    if (c.get('caller').allowsModel) for (const digest of blobs) if (!(await deps.blobs.find(digest))) throw missingBlob(digest)
     const send = async (reply: LinesReply) => {
       const tickets = await deps.broker.tickets()
       for (const id of nodes) {

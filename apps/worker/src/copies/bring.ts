@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import type { Tickets } from '@drover/broker'
 import { BrokerError, COPY_DESCRIBE_PATH, COPY_FILES_PATH, COPY_SEAL_HEADER, COPY_TICKET_HEADER, inGigabytes, type ModelName } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
-import { fetchFile, FileDigests, fileNameOf, hubFiles, hubHeaders, readManifest, type FileFetch, type GgufFolder, type HubOptions, type OllamaFolder } from '@drover/engines'
+import { fetchFile, fetchText, FileDigests, fileNameOf, hubFiles, hubHeaders, nameOfFile, readManifest, type FileFetch, type GgufFolder, type HubOptions, type OllamaFolder } from '@drover/engines'
 import { CopyDescription, DESCRIPTION_BYTES } from './description.ts'
 
 /** A large file is read once before it is described, ms. */
@@ -50,12 +50,15 @@ export const bring = async ({ peer, model, to, tickets, signal, onProgress }: Br
   const wanted = to.kind === 'ollama' ? await missingBlobs(description, to.store) : await missingFiles(namedFiles(description, model), to.folder)
   const bytes = await fetchWanted(wanted, { signal, onProgress }, ({ digest }) => {
     const file = `${COPY_FILES_PATH}${digest}`
-    return { url: `${origin}${file}`, headers: () => ({ [COPY_TICKET_HEADER]: ticketFor(file) }) }
+    return { url: `${origin}${file}`, headers: () => ({ [COPY_TICKET_HEADER]: ticketFor(file) }), ...(to.kind === 'ollama' && { named: 'by-digest' as const }) }
   })
   if (to.kind === 'folder') return { bytes }
   const { manifest, files } = description
   if (manifest === undefined) return { bytes, make: Object.fromEntries(files.map(({ name = '', digest }) => [name, `sha256:${digest}`])) }
   onProgress({ status: 'writing manifest' })
+  // An Ollama that starts anew, or deletes another model, throws away what no manifest names yet.
+  const gone = await missingBlobs(description, to.store)
+  if (gone.length > 0) throw new BrokerError('engine_failed', 'its Ollama has removed files of it before all were there')
   await to.store.add(model, manifest)
   return { bytes }
 }
@@ -76,7 +79,7 @@ export const bringFromHub = async (name: string, model: ModelName, folder: GgufF
 }
 
 /** Fetches what is missing, one file after the other. @returns bytes that were sent */
-const fetchWanted = async (wanted: readonly Wanted[], { signal, onProgress }: Pick<Bring, 'signal' | 'onProgress'>, from: (file: Wanted) => Pick<FileFetch, 'url' | 'headers' | 'redirects'>): Promise<number> => {
+const fetchWanted = async (wanted: readonly Wanted[], { signal, onProgress }: Pick<Bring, 'signal' | 'onProgress'>, from: (file: Wanted) => Pick<FileFetch, 'url' | 'headers' | 'redirects' | 'named'>): Promise<number> => {
   await checkRoom(wanted)
   let bytes = 0
   for (const file of wanted) {
@@ -92,16 +95,12 @@ const fetchWanted = async (wanted: readonly Wanted[], { signal, onProgress }: Pi
 const describedBy = async ({ node }: Peer, origin: string, path: string, { ticketFor, tickets, signal }: { ticketFor(path: string): string; tickets: Tickets; signal: AbortSignal }): Promise<CopyDescription> => {
   const failed = (reason: string, cause?: unknown) => new BrokerError('engine_failed', `node ${node} at ${origin} ${reason}`, { cause })
   const ticket = ticketFor(path)
-  const response = await fetch(`${origin}${path}`, { headers: { [COPY_TICKET_HEADER]: ticket }, redirect: 'error', signal: AbortSignal.any([signal, AbortSignal.timeout(DESCRIBED_MS)]) }).catch((error: unknown) => {
+  const { status, headers, text } = await fetchText(`${origin}${path}`, { headers: { [COPY_TICKET_HEADER]: ticket }, most: DESCRIPTION_BYTES, silentMs: DESCRIBED_MS, signal }).catch((error: unknown) => {
     signal.throwIfAborted()
     throw failed('cannot be reached for its files', error)
   })
-  const text = await response.text().catch((error: unknown) => {
-    signal.throwIfAborted()
-    throw failed('broke off', error)
-  })
-  if (!response.ok) throw failed(`sends no files: ${text.slice(0, 200)}`)
-  if (text.length > DESCRIPTION_BYTES || !tickets.isSealed(ticket, text, response.headers.get(COPY_SEAL_HEADER) ?? '')) throw failed('is somebody else: its answer is not sealed')
+  if (status !== 200) throw failed(`sends no files: ${text.slice(0, 200)}`)
+  if (!tickets.isSealed(ticket, text, String(headers[COPY_SEAL_HEADER] ?? ''))) throw failed('is somebody else: its answer is not sealed')
   const parsed = CopyDescription.safeParse(JSON.parse(text))
   if (!parsed.success) throw failed('described the files in a form that this worker cannot read')
   return parsed.data
@@ -123,6 +122,7 @@ interface NamedFile {
 const namedFiles = ({ manifest, files }: CopyDescription, model: ModelName): NamedFile[] => {
   const alone = manifest === undefined ? undefined : readManifest(manifest).weights
   if (typeof alone === 'string') throw workFailure(`it cannot be copied into a models folder: ${alone}`)
+  if (!alone && files.some(({ name = '' }) => nameOfFile(name) !== model)) throw workFailure('its files are called by another model')
   return alone ? [{ ...alone, name: fileNameOf(model) }] : files
 }
 
@@ -141,6 +141,13 @@ const sizeOf = (path: string): Promise<number | undefined> => stat(path).then((f
 
 const isThere = async (path: string, digest: string, size: number): Promise<boolean> => (await sizeOf(path)) === size && (await new FileDigests().of(path)) === digest
 
+/** It does not fit on the disk here, whoever sends it. */
+export class NoRoom extends BrokerError {
+  constructor(message: string) {
+    super('engine_refused', message, { status: 500 })
+  }
+}
+
 /** What is begun is to end: the room for all of it is asked for before. */
 const checkRoom = async (wanted: readonly Wanted[]): Promise<void> => {
   const [first] = wanted
@@ -148,5 +155,5 @@ const checkRoom = async (wanted: readonly Wanted[]): Promise<void> => {
   const { bavail, bsize } = await statfs(dirname(first.path))
   const missing = await Promise.all(wanted.map(async ({ size, part }) => Math.max(0, size - ((await sizeOf(part)) ?? 0))))
   const needed = missing.reduce((sum, bytes) => sum + bytes, 0)
-  if (needed > bavail * bsize) throw workFailure(`no space left on device: ${inGigabytes(needed)} are needed in ${dirname(first.path)}, and ${inGigabytes(bavail * bsize)} are free`)
+  if (needed > bavail * bsize) throw new NoRoom(`no space left on device: ${inGigabytes(needed)} are needed in ${dirname(first.path)}, and ${inGigabytes(bavail * bsize)} are free`)
 }

@@ -105,7 +105,8 @@ export const startCopyServer = async ({ node, address, port, files, intake, tick
   const server = createServer((request, response) => {
     response.on('error', () => response.destroy())
     void answer(request, response).catch((error: unknown) => {
-      onError(error)
+      // Who has left, or sends no more, is nobody's trouble here.
+      if (!response.destroyed && !request.destroyed) onError(error)
       response.destroy()
     })
   })

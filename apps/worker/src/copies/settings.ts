@@ -17,8 +17,7 @@ const isLocal = ({ url }: Engine, own: readonly { address: string }[]): boolean 
 /** The copies that a node's settings allow; `undefined`: none. @throws ExitError for an address that is none of this machine's */
 export const copiesOf = (config: WorkerConfig, given: Given): Copies | undefined => {
   if (!config.copyModels) return undefined
-  const address = config.copyAddress ?? config.lendAddress
-  checkPrivateAddress('copy-address', address, ownAddresses(), 'model files go over the network as they are')
+  const address = addressOf(config, given.log)
   return new Copies({
     ...given,
     isLocal: (engine) => isLocal(engine, ownAddresses()),
@@ -29,4 +28,21 @@ export const copiesOf = (config: WorkerConfig, given: Given): Copies | undefined
     rate: config.copyRate,
     hub: { endpoint: config.hubUrl, token: config.hubToken },
   })
+}
+
+const RISK = 'model files go over the network as they are'
+
+/** An address that was meant for copies must be right; that of what is lent is only made use of where it is. @throws ExitError */
+const addressOf = ({ copyAddress, lendAddress }: WorkerConfig, log: CopiesOptions['log']): string => {
+  if (copyAddress !== undefined) {
+    checkPrivateAddress('copy-address', copyAddress, ownAddresses(), RISK)
+    return copyAddress
+  }
+  try {
+    checkPrivateAddress('lend-address', lendAddress, ownAddresses(), RISK)
+    return lendAddress
+  } catch (error) {
+    log.info({ reason: error instanceof Error ? error.message : undefined }, 'model files are handed out on this machine only')
+    return '127.0.0.1'
+  }
 }

@@ -1,5 +1,6 @@
 import { canBring, canonicalName, type ModelWork } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
+import { NoRoom } from '../copies/bring.ts'
 import type { Brought } from '../copies/copies.ts'
 import { engineLines } from './engine-lines.ts'
 import type { ModelAttemptDeps } from './model-attempt.ts'
@@ -36,8 +37,8 @@ const copied = async (order: Bringing, writer: ProgressWriter, signal: AbortSign
     if (found) await made(found, order.model, writer, signal, deps)
     return found !== undefined
   } catch (error) {
-    // An engine may get elsewhere what no node could send.
-    if (from === undefined && !signal.aborted) return false
+    // An engine may get elsewhere what no node could send; room on the disk it does not.
+    if (from === undefined && !signal.aborted && !(error instanceof NoRoom)) return false
     throw error
   }
 }

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '@drover/core'
 import { Agent, interceptors, request } from 'undici'
@@ -35,6 +35,8 @@ export interface FileFetch {
   signal: AbortSignal
   /** Bytes that are here, of `size`. */
   onProgress(completed: number): void
+  /** `by-digest`: what lies under this name is this file. Else it may be another one, which is replaced. */
+  named?: 'by-digest'
   /** It may lie elsewhere than it is asked for. */
   redirects?: boolean
   pauseMs?: number
@@ -52,6 +54,27 @@ const refused = (reason: string, cause?: unknown): Refused => new Refused('engin
  * @throws BrokerError `engine_failed` with the reason; the signal's reason when that ends it, with what has come kept for the next time
  */
 export const fetchFile = async (fetch: FileFetch): Promise<number> => {
+  const { path, size, signal } = fetch
+  // Two models may have a file in common.
+  while (coming.has(path)) await Promise.race([coming.get(path), abortOf(signal)])
+  if ((await stat(path).catch(() => undefined))?.size === size && fetch.named === 'by-digest') return 0
+  const mine = fetchNow(fetch)
+  const over = mine.then(() => undefined, () => undefined).finally(() => coming.delete(path))
+  coming.set(path, over)
+  return mine
+}
+
+/** What is being fetched by this process, until each has ended. */
+const coming = new Map<string, Promise<void>>()
+
+const abortOf = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    const abort = () => reject(signal.reason as Error)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
+
+const fetchNow = async (fetch: FileFetch): Promise<number> => {
   const { part, path, digest, size, signal } = fetch
   const file = await open(part, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644).catch((error: unknown) => {
     throw refused(`${part} cannot be written: ${reasonOf(error)}`, error)
@@ -66,8 +89,7 @@ export const fetchFile = async (fetch: FileFetch): Promise<number> => {
     }
     growing = new GrowingDigest(part)
     await fetchAll(file, growing, fetch)
-    const got = await growing.whole(size)
-    signal.throwIfAborted()
+    const got = await Promise.race([growing.whole(size), abortOf(signal)])
     if (got !== digest) {
       await rm(part, { force: true })
       throw refused(`digest mismatch, expected "sha256:${digest}", got "sha256:${got}"`)
@@ -181,3 +203,16 @@ class PieceWriter {
 }
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error))
+
+/** A small text over HTTP. @param options `most`: bytes; `silentMs`: longest that its sender may say nothing @throws Error for one that cannot be reached, or sends more */
+export const fetchText = async (url: string, { headers, most, silentMs, signal }: { headers: Record<string, string>; most: number; silentMs: number; signal: AbortSignal }) => {
+  const answer = await request(url, { dispatcher: agent, headers, signal, headersTimeout: silentMs, bodyTimeout: silentMs })
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > most) throw new Error(`it sent more than ${most} bytes`)
+    chunks.push(chunk)
+  }
+  return { status: answer.statusCode, headers: answer.headers, text: Buffer.concat(chunks).toString('utf8') }
+}

@@ -6,11 +6,11 @@ import { chosen, hubFiles } from './hub.ts'
 const file = (path: string) => ({ type: 'file', path, size: 10, lfs: { oid: 'a'.repeat(64), size: 10 } })
 const TREE = [
   file('README.md'), { type: 'directory', path: 'BF16', size: 0 }, file('Tiny-3B-Q4_K_M.gguf'), file('Tiny-3B-Q8_0.gguf'), file('mmproj-Tiny-Q8_0.gguf'), { type: 'file', path: 'small-Q2_K.gguf', size: 1 },
-  file('BF16/Tiny-3B-BF16-00002-of-00002.gguf'), file('BF16/Tiny-3B-BF16-00001-of-00002.gguf'), file('Tiny-3B.IQ4_XS.gguf'),
+  file('BF16/Tiny-3B-BF16-00002-of-00002.gguf'), file('BF16/Tiny-3B-BF16-00001-of-00002.gguf'), file('Tiny-3B.IQ4_XS.gguf'), file('Tiny-3B-UD-Q5_K_XL.gguf'),
 ]
 
 test.each([
-  ['q8_0', ['Tiny-3B-Q8_0.gguf']], ['Q4_K_M', ['Tiny-3B-Q4_K_M.gguf']], ['iq4_xs', ['Tiny-3B.IQ4_XS.gguf']], ['latest', ['Tiny-3B-Q4_K_M.gguf']],
+  ['q8_0', ['Tiny-3B-Q8_0.gguf']], ['Q4_K_M', ['Tiny-3B-Q4_K_M.gguf']], ['iq4_xs', ['Tiny-3B.IQ4_XS.gguf']], ['ud-q5_k_xl', ['Tiny-3B-UD-Q5_K_XL.gguf']], ['q5_k_xl', ['Tiny-3B-UD-Q5_K_XL.gguf']], ['latest', ['Tiny-3B-Q4_K_M.gguf']],
   ['bf16', ['BF16/Tiny-3B-BF16-00001-of-00002.gguf', 'BF16/Tiny-3B-BF16-00002-of-00002.gguf']], ['q4', []], ['q2_k', []], ['3b', ['BF16/Tiny-3B-BF16-00001-of-00002.gguf', 'BF16/Tiny-3B-BF16-00002-of-00002.gguf']],
 ])('of %s it is %j', (tag, paths) => {
   expect(chosen(TREE, tag).map(({ path }) => path)).toEqual(paths)

@@ -59,7 +59,7 @@ export const hubHeaders = (token: string | undefined): Record<string, string> =>
 /** The file of a quantization, or all of its parts. */
 export const chosen = (tree: readonly Entry[], tag: string): Entry[] => {
   const files = tree.filter(({ type, path, lfs }) => type === 'file' && lfs && /\.gguf$/i.test(path) && !/^mmproj/i.test(basename(path))).toSorted((a, b) => (a.path < b.path ? -1 : 1))
-  const named = (quantization: string) => files.filter(({ path }) => tokensOf(path).includes(quantization.toUpperCase()))
+  const named = (quantization: string) => files.filter(({ path }) => hasMark(path, quantization))
   const found = tag.toLowerCase() === 'latest' ? [named(USUAL), files].find((each) => each.length > 0) : named(tag)
   const [first] = found ?? []
   if (!first) return []
@@ -67,5 +67,8 @@ export const chosen = (tree: readonly Entry[], tag: string): Entry[] => {
   return count ? files.filter(({ path }) => path.replace(/-\d{5}-of-/, '') === first.path.replace(/-\d{5}-of-/, '')) : [first]
 }
 
-/** What stands between the marks of a file's name: `Llama-3.2-3B-Instruct-Q4_K_M` has `Q4_K_M`. */
-const tokensOf = (path: string): string[] => basename(path).replace(PART, '').replace(/\.gguf$/i, '').toUpperCase().split(/[-.]/)
+/** Whether a file's name has this between dashes or dots: `Llama-3.2-3B-Instruct-UD-Q4_K_XL` has `Q4_K_XL`, and `UD-Q4_K_XL`. */
+const hasMark = (path: string, mark: string): boolean => {
+  const stem = basename(path).replace(PART, '').replace(/\.gguf$/i, '')
+  return `-${stem}-`.replaceAll('.', '-').toUpperCase().includes(`-${mark.replaceAll('.', '-').toUpperCase()}-`)
+}
