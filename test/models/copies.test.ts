@@ -15,11 +15,13 @@ import { goesBack, pullLines } from './site.ts'
 const MODEL = 'big:7b'
 const WEIGHTS = randomBytes(2_000_000)
 const LARGE = randomBytes(8_000_000)
+/** Nothing is said of what is waited for but what is new. */
+const QUIET = { DROVER_GRACE: '120s', DROVER_KEEP_ALIVE: '120s' }
 /** Eight seconds for the large one. */
 const SLOW = { DROVER_COPY_RATE: '1000000' }
 
 test('a model of one Ollama is copied to another, every byte of it, and is not sent twice', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   let digests: string[] = []
   const a = await storeNode({ drover, scripted }, 'a', { fill: async (folder) => (digests = await keepModel(folder, MODEL, WEIGHTS, { template: '{{ .Prompt }}', params: '{"stop":["x"]}' })) })
   const b = await storeNode({ drover, scripted }, 'b')
@@ -43,7 +45,7 @@ test('a model of one Ollama is copied to another, every byte of it, and is not s
 
 test('a second copy comes from the node that has one, not from the registry', async ({ drover, scripted }) => {
   const library = [{ name: MODEL, size: 5_000 }]
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   await storeNode({ drover, scripted }, 'a', { library, fill: (folder) => keepModel(folder, MODEL, WEIGHTS) })
   const b = await storeNode({ drover, scripted }, 'b', { library })
   await held(gateway, MODEL, 'a')
@@ -59,7 +61,7 @@ test('a second copy comes from the node that has one, not from the registry', as
 })
 
 test('a worker that is killed in the middle goes on where it was', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   let digests: string[] = []
   const a = await storeNode({ drover, scripted }, 'a', { env: SLOW, fill: async (folder) => (digests = await keepModel(folder, MODEL, LARGE)) })
   const b = await storeNode({ drover, scripted }, 'b')
@@ -81,7 +83,7 @@ test('a worker that is killed in the middle goes on where it was', async ({ drov
 })
 
 test('a sender that dies in the middle is replaced by another, which sends the rest', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   let digests: string[] = []
   const fill = async (folder: string) => (digests = await keepModel(folder, MODEL, LARGE))
   await storeNode({ drover, scripted }, 'a', { env: SLOW, fill })
@@ -102,7 +104,7 @@ test('a sender that dies in the middle is replaced by another, which sends the r
 })
 
 test('a sender that is the only one and dies ends a copy with the reason, and a pull by its engine', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   const fill = (folder: string) => keepModel(folder, MODEL, LARGE)
   const a = await storeNode({ drover, scripted }, 'a', { env: SLOW, fill })
   const b = await storeNode({ drover, scripted }, 'b', { library: [{ name: MODEL, size: 5_000 }] })
@@ -118,7 +120,7 @@ test('a sender that is the only one and dies ends a copy with the reason, and a 
 })
 
 test('who leaves in the middle stops it, and the next one goes on', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   let digests: string[] = []
   await storeNode({ drover, scripted }, 'a', { env: SLOW, fill: async (folder) => (digests = await keepModel(folder, MODEL, LARGE)) })
   const b = await storeNode({ drover, scripted }, 'b')
@@ -137,7 +139,7 @@ test('who leaves in the middle stops it, and the next one goes on', async ({ dro
 })
 
 test('what cannot be copied is told before anything is sent', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   await storeNode({ drover, scripted }, 'a', { fill: (folder) => keepModel(folder, MODEL, WEIGHTS) })
   const b = await storeNode({ drover, scripted }, 'b')
   await drover.worker('plain', [(await scripted({ models: ['x'] })).url])
@@ -162,7 +164,7 @@ test('what cannot be copied is told before anything is sent', async ({ drover, s
 })
 
 test('a copy goes where the labels say, and not where there is no room for it', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   await storeNode({ drover, scripted }, 'a', { fill: (folder) => keepModel(folder, MODEL, WEIGHTS) })
   await drover.worker('huge', [(await scripted({ models: [{ name: 'huge:1', size: 1e17 }] })).url])
   const b = await storeNode({ drover, scripted }, 'b', { env: { DROVER_LABEL: 'rack=1' } })
@@ -178,7 +180,7 @@ test('a copy goes where the labels say, and not where there is no room for it', 
 })
 
 test.skipIf(skipsWithoutLlamaServer())('a model of an Ollama comes into a models folder and answers there under its name, and the other way round', async ({ drover, scripted }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway(QUIET)
   const source = join(await temporary(), 'tiny.gguf')
   await writeTinyModel({ path: source })
   const weights = await readFile(source)

@@ -118,9 +118,7 @@ test('who answers in the place of a node without its secret is believed nothing'
   const b = await storeNode({ drover, scripted }, 'b')
   await held(gateway, MODEL, 'a')
   const { port } = new URL(originOf(a.worker))
-  a.worker.signal('SIGSTOP')
-  onTestFinished(() => a.worker.signal('SIGCONT'))
-  // Its port cannot be had while it lives: the record is changed instead.
+  // Its port cannot be had while it lives: the record is changed instead, of a worker that says no more.
   const seen: string[] = []
   const impostor = createServer((request, response) => {
     seen.push(request.url ?? '')
@@ -134,9 +132,14 @@ test('who answers in the place of a node without its secret is believed nothing'
   const client = new Redis(redis.connection)
   onTestFinished(() => client.disconnect())
   const key = keys(drover.prefix).node('a')
-  const field = 'record'
-  const record = (await client.hget(key, field))!
-  await client.multi().hset(key, field, record.replace(`"port":${port}`, `"port":${(impostor.address() as { port: number }).port}`)).persist(key).exec()
+  const record = (await client.hget(key, 'record'))!.replace(`"port":${port}`, `"port":${(impostor.address() as { port: number }).port}`)
+  a.worker.signal('SIGSTOP')
+  onTestFinished(() => a.worker.signal('SIGCONT'))
+  // A sign of life that was on its way may still come.
+  for (let calm = 0; calm < 20; calm += 1) {
+    await client.multi().hset(key, 'record', record, 'instance', 'x').zadd(keys(drover.prefix).nodes, Date.now(), 'a').persist(key).exec()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
   const copy = transferLines(gateway.url, { model: MODEL, from: 'a', to: 'b' })
   await copy.over
   expect(copy.lines.at(-1)?.error).toMatch(/node a at http:\S+ is somebody else: its answer is not sealed/)

@@ -25,4 +25,15 @@ export const desired = async (url: string, state?: object, query = ''): Promise<
   return JSON.parse(text) as Described
 }
 
-export const fulfilled = (url: string): Promise<void> => until('all is as described', async () => (await desired(url)).fulfilled, 60_000)
+/** Resolves when what a gateway tells is so. One that has no word from Redis just now is asked again. */
+export const described = (url: string, what: string, is: (told: Described) => boolean): Promise<void> =>
+  until(what, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const told = await desired(url).catch((error: Error) => (error.message.startsWith('503 ') ? undefined : Promise.reject(error)))
+    return told !== undefined && is(told)
+  }, 60_000)
+
+export const fulfilled = (url: string): Promise<void> => described(url, 'all is as described', (told) => told.fulfilled)
+
+/** The same, and what was done for it is over. */
+export const settled = (url: string): Promise<void> => described(url, 'all is as described, and nothing under way', (told) => told.fulfilled && told.actions.length === 0)

@@ -6,7 +6,7 @@ import { makeKey, OPERATOR_KEY, bearer } from '../keys/making.ts'
 import { statusOf, until } from '../support/drover.ts'
 import { send } from '../support/raw.ts'
 import { test } from '../support/world.ts'
-import { desired, fulfilled } from './described.ts'
+import { desired, described, fulfilled, settled, type Described } from './described.ts'
 import { modelSite } from './site.ts'
 
 const LIBRARY = [{ name: 'twice' }, { name: 'pinned' }, { name: 'warm' }, { name: 'slow', size: 12_000_000, rate: 1_000_000 }]
@@ -27,7 +27,7 @@ test('from nothing to what is described, and back, whichever gateway is asked', 
   expect(dry.planned.flatMap(({ model, node }) => (model === 'pinned:latest' ? [node] : [])).toSorted()).toEqual(['n2', 'n3'])
   expect(dry.drift.map(({ text }) => text)).toEqual(['twice:latest: 0 of 2 copies', 'pinned:latest: 0 of 2 copies', 'warm:latest: 0 of 1 copies'])
   expect(await desired(url)).toMatchObject({ version: 0, fulfilled: true })
-  expect(await desired(other, state)).toMatchObject({ version: 1, fulfilled: false })
+  expect((await desired(other, state)).version).toBe(1)
   await fulfilled(url)
   expect(await site.holders('twice:latest')).toHaveLength(2)
   expect(await site.holders('pinned:latest')).toEqual(['n2', 'n3'])
@@ -40,18 +40,20 @@ test('from nothing to what is described, and back, whichever gateway is asked', 
   expect([await site.sum('twice', 'pulls'), await site.sum('pinned', 'pulls'), await site.sum('warm', 'pulls')]).toEqual([2, 2, 1])
 
   // What is in memory for nothing is let go, and all copies stay.
-  expect(await desired(url, {})).toMatchObject({ desired: { models: {}, prune: false }, drift: [{ text: `warm:latest: still loaded on ${warm}` }] })
+  expect(await desired(url, {}, '?dry_run=true')).toMatchObject({ drift: [{ text: `warm:latest: still loaded on ${warm}` }] })
+  expect(await desired(url, {})).toMatchObject({ desired: { models: {}, prune: false } })
   await fulfilled(url)
   expect([await inMemory(site.nodes.get(warm)!.engine.url), await site.holders('warm:latest')]).toEqual([[], [warm]])
-  expect((await desired(other, { prune: true })).planned).toHaveLength(5)
-  await fulfilled(url)
+  expect((await desired(other, { prune: true }, '?dry_run=true')).planned).toHaveLength(5)
+  await desired(other, { prune: true })
+  await settled(url)
   for (const model of ['twice:latest', 'pinned:latest', 'warm:latest']) expect(await site.holders(model)).toEqual([])
   // What was there before is nobody's business.
   for (const node of NODES) expect(await site.holders(`own-${node}`)).toEqual([node])
   expect([await site.sum('twice', 'pulls'), await site.sum('twice', 'deletes')]).toEqual([2, 2])
   // Each change is made once, and told once.
-  const lines = site.gateways.flatMap(({ log }) => log().split('\n')).filter((line) => line.includes('"models changed as described"'))
-  expect(lines.map((line) => (JSON.parse(line) as { action: string }).action).toSorted()).toEqual([...Array.from({ length: 5 }, () => 'delete'), 'load', ...Array.from({ length: 5 }, () => 'pull'), 'unload'])
+  const changes = () => site.gateways.flatMap(({ log }) => log().split('\n')).filter((line) => line.includes('"models changed as described"')).map((line) => (JSON.parse(line) as { action: string }).action).toSorted()
+  await expect.poll(changes).toEqual([...Array.from({ length: 5 }, () => 'delete'), 'load', ...Array.from({ length: 5 }, () => 'pull'), 'unload'])
 })
 
 test('a node that has gone for longer than it is waited for is replaced, and of its copies one goes when it is back', async ({ drover, scripted }) => {
@@ -70,7 +72,8 @@ test('a node that has gone for longer than it is waited for is replaced, and of 
   const back = await scripted({ models: [`own-${first}`, 'twice:latest'], library: LIBRARY })
   site.nodes.set(first, { engine: back, worker: await drover.worker(first, [back.url]) })
   await until('it is seen', async () => (await statusOf(url)).nodes.some(({ id, engines }) => id === first && engines.length > 0), 60_000)
-  await until('one is too many', async () => (await desired(url)).fulfilled && (await site.holders('twice:latest')).length === 2, 60_000)
+  await until('one is too many', async () => (await site.holders('twice:latest')).length === 2, 60_000)
+  await fulfilled(url)
 })
 
 test('a node that may be back soon is waited for', async ({ drover, scripted }) => {
@@ -94,7 +97,8 @@ test('the gateway that acts is killed in the middle of a pull: the other goes on
   const site = await modelSite({ drover, scripted }, { nodes: NODES, library: LIBRARY, gateways: 2 })
   await desired(site.url, { models: { slow: { replicas: 2 } } })
   await until('it pulls', async () => (await site.sum('slow', 'pulling')) === 2, 60_000)
-  const acting = (await desired(site.url)).gateway
+  let acting: string | null = null
+  await described(site.url, 'somebody acts', ({ gateway }) => (acting = gateway) !== null)
   const ids = await Promise.all(site.gateways.map(async ({ url }) => (await statusOf(url)).gateway.id))
   const killed = ids.indexOf(acting ?? '')
   const busy: string[] = []
@@ -104,7 +108,7 @@ test('the gateway that acts is killed in the middle of a pull: the other goes on
   await fulfilled(url)
   expect(await site.holders('slow:latest')).toEqual(busy)
   for (const name of busy) expect((await site.nodes.get(name)!.engine.admin.managed('slow')).pulled).toBe(1)
-  await until('nothing is under way', async () => (await desired(url)).actions.length === 0)
+  await settled(url)
   expect(await site.sum('slow', 'pulls')).toBe(2 + (await site.sum('slow', 'leftPulls')))
 })
 
@@ -114,14 +118,14 @@ test('what cannot be done is told, and tried again later', async ({ drover, scri
   const { engine } = site.nodes.get('n1')!
   await engine.admin.library([{ name: 'pinned', fails: 'no space left on device' }])
   await desired(url, { models: { pinned: { nodes: ['n1', 'n9'] } } })
-  await until('it was tried', async () => (await desired(url)).failures.length > 0, 60_000)
-  const told = await desired(url)
+  let told: Described = await desired(url)
+  await described(url, 'it was tried', (now) => (told = now).failures.length > 0)
   expect(told.failures).toEqual([{ action: 'pull', model: 'pinned:latest', node: 'n1', error: 'no space left on device', tries: expect.any(Number) as number, next_try_at: expect.any(String) as string }])
   expect(told.drift).toEqual([{ model: 'pinned:latest', text: 'pinned:latest: 0 of 2 copies; n9 is not there' }])
   expect(site.gateways[0]!.log()).toMatch(/"level":40[^\n]*"action":"pull"[^\n]*"reason":"no space left on device"[^\n]*"models could not be changed as described"/)
   await engine.admin.library(LIBRARY)
   await until('it is there', async () => (await site.holders('pinned:latest')).includes('n1'), 60_000)
-  await until('nothing fails any more', async () => (await desired(url)).drift[0]?.text === 'pinned:latest: 1 of 2 copies; n9 is not there')
+  await described(url, 'nothing fails any more', ({ drift }) => drift[0]?.text === 'pinned:latest: 1 of 2 copies; n9 is not there')
 })
 
 test('what the configuration describes holds from the start on, until something else is said', async ({ drover, scripted }) => {
@@ -153,6 +157,7 @@ test('the commands apply a file, show what is missing, and refuse a bad one with
   const applied = await models('apply', file, '--wait')
   expect([applied.code, applied.errors, applied.output.trimEnd().split('\n').at(-1)]).toEqual([0, '', 'done'])
   expect(await site.holders('pinned:latest')).toEqual(['n1'])
+  await settled(site.url)
   expect((await models('apply', file)).output).toBe('nothing is to be done\n')
   expect((await models('state')).output).toBe('MODEL    DESCRIBED    STATE\npinned   nodes=n1     as described\ntwice    replicas=2   as described\n')
   const { desired: described } = JSON.parse((await models('state', '--json')).output) as { desired: object }

@@ -43,7 +43,7 @@ const startHub = async (content: Buffer, path: string) => {
 }
 
 test.skipIf(skipsWithoutLlamaServer())('a model of the hub comes into a models folder, goes on where it broke off, and answers', async ({ drover }) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway({ DROVER_GRACE: '120s', DROVER_KEEP_ALIVE: '120s' })
   const source = join(await temporary(), 'source.gguf')
   await writeTinyModel({ path: source })
   const content = await readFile(source)

@@ -20,7 +20,7 @@ interface Sources {
 
 /** Two nodes with an Ollama each that hold the same models; `n1` is preferred. */
 const pair = async ({ drover, scripted }: Sources, models: (string | ModelOptions)[] = [MODEL], env: Environment = {}) => {
-  const gateway = await drover.gateway()
+  const gateway = await drover.gateway({ DROVER_GRACE: '120s', DROVER_KEEP_ALIVE: '120s' })
   const engines: Record<string, ScriptedEngine> = {}
   for (const [name, preference] of [['n1', '1'], ['n2', '0']] as const) {
     engines[name] = await scripted({ models })
@@ -150,7 +150,7 @@ test.skipIf(skipsWithoutLlamaServer())('a model of the models folder is loaded w
   expect(answered.status).toBe(200)
   expect(await inMemory(site)).toMatchObject([{ expires_at: expect.stringMatching(/^2318/) as string }])
   // It is asked once how it goes on with half an answer, which is a use of it.
-  await until('that is known', async () => (await statusOf(site.url)).nodes.some(({ engines }) => engines.some((engine) => engine.models.some(({ continues }) => continues !== undefined))))
+  await until('that is known', async () => (await statusOf(site.url)).nodes.some(({ engines }) => engines.some((engine) => engine.models.some(({ continues }) => continues !== undefined))), 60_000)
   // With another context it is another process.
   expect(await change(site.url, 'load', { model: 'small', num_ctx: 128, keep_alive: -1 })).toEqual(DONE('load'))
   expect(await site.servers()).not.toContain(server)

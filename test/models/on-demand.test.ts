@@ -93,7 +93,7 @@ test('a stream is kept alive meanwhile, and a job tells why it waits', async ({ 
   const streams = (['ollama.chat', 'ollama.generate', 'openai.chat'] as const).map((format, i) => ask(site.url, format, { key: `s${i}`, model: 'big' }))
   const job = await handIn(site.url, '/api/chat', chat('big', 'later', false))
   for (const { head } of streams) expect(await head).toBe(200)
-  await until('it tells how far that is', async () => (await show(site.url, job)).being_brought === 'to n1: 40 %')
+  await until('it tells how far that is', async () => (await show(site.url, job)).being_brought === 'to n1: 40 %', 60_000)
   expect(await show(site.url, job)).toMatchObject({ state: 'queued', expected_start_at: null })
   expect((await laneOf(site.url))[0]).toMatchObject({ being_brought: 'to n1: 40 %', expected_wait_ms: null })
   await release(site)
@@ -146,7 +146,7 @@ test('when all have left, the pull is stopped, and whoever comes again goes on w
   for (const { url } of site.gateways) await until('it is being brought', () => isBrought(url), 60_000)
   const [last, ...others] = clients
   for (const { leave } of others) leave()
-  await until('one waits', async () => (await waitingFor(site.url)) === 1)
+  await until('one waits', async () => (await waitingFor(site.url)) === 1, 60_000)
   expect(await site.sum(MODEL, 'pulling')).toBe(1)
   last!.leave()
   await until('the engine has been stopped', async () => (await site.sum(MODEL, 'pulling')) === 0, 60_000)

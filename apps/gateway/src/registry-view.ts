@@ -52,6 +52,12 @@ export class RegistryView {
     return (this.#reading ??= this.#read().finally(() => (this.#reading = undefined)))
   }
 
+  /** Also of what a reading that is under way may have been too early for. */
+  async refreshAnew(): Promise<void> {
+    await this.#reading
+    await this.refresh()
+  }
+
   async #read(): Promise<void> {
     try {
       const nodes = await this.#options.read()

@@ -20,7 +20,8 @@ export const refused = (error: unknown): never => {
 /** @throws BrokerError `broker_unavailable` when Redis takes too long */
 export const inTime = async <T>(work: Promise<T>): Promise<T> => {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(unavailable()), TIMEOUT_MS)))
+  // What has come while this process was not run is read before it is found late.
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => setImmediate(() => reject(unavailable())), TIMEOUT_MS)))
   try {
     return await Promise.race([work, late])
   } finally {

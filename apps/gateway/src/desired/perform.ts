@@ -32,8 +32,6 @@ export const perform = async (deps: PerformDeps, change: Change, { signal, onLin
   const claim = async () => (await broker.pulls.claim({ model, insecure: false, nodes: [node], most: 1, timeoutMs }))[0]
   const first = action === 'pull' ? await claim() : { node }
   const { failed } = await workOnNodes(deps, { work: workOf(change), model, on: first ? [first] : [], timeoutMs, ...(action === 'pull' && { again: claim }), signal, onLine })
-  // One that has begun before this may not have seen what is new.
-  await view.refresh()
-  await view.refresh()
+  await view.refreshAnew()
   if (failed[0]) throw failed[0].error
 }

@@ -28,6 +28,8 @@ export interface FleetWork {
   another?(used: ReadonlySet<string>): Promise<Assignment | undefined>
   /** The job of that node anew, of a job that its others have given up as we came. Absent: it has no others. */
   again?(node: string): Promise<Assignment | undefined>
+  /** How long a node that has gone is waited for, ms, where only that node can do it. */
+  patienceMs?: number
   /** Nobody wants it any more. */
   signal: AbortSignal
   /** How all of them are getting on, as one engine would tell it. */
@@ -49,7 +51,7 @@ const MOST_AGAIN = 3
 const cancelled = () => new BrokerError('cancelled', 'request canceled')
 
 /** Has several nodes do the same work. Resolves when each has done it, or will not; never rejects. */
-export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs, another, again, signal, onLine }: FleetWork): Promise<FleetOutcome> => {
+export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs, another, again, patienceMs, signal, onLine }: FleetWork): Promise<FleetOutcome> => {
   const progress = new NodesProgress(on.length)
   const outcome: FleetOutcome = { done: [], failed: [] }
   const used = new Set(on.map(({ node }) => node))
@@ -68,7 +70,7 @@ export const workOnNodes = async (deps: FleetDeps, { work, model, on, timeoutMs,
         if (signal.aborted) leave()
         else signal.addEventListener('abort', leave, { once: true, signal: over.signal })
       })
-      const error = await Promise.race([job.ended, untilGone(deps, { node, begun: () => job.begun, signal: over.signal }), left])
+      const error = await Promise.race([job.ended, untilGone(deps, { node, begun: () => job.begun, patienceMs, signal: over.signal }), left])
       const isGivenUp = error?.code === 'cancelled' && !fresh && performance.now() - cameAt < AS_WE_CAME_MS
       return isGivenUp && !signal.aborted ? 'again' : error
     } finally {

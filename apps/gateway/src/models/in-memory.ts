@@ -40,7 +40,7 @@ export const load = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
     }
     return answeredInLines(deps, order, async (reply) => {
       const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.timeoutMs, ...(!named && { another }), signal: reply.left, onLine: (line) => reply.line(line) })
-      await deps.view.refresh()
+      await deps.view.refreshAnew()
       const error = failureOf(outcome, 'loaded')
       if (error) throw error
     })
@@ -58,7 +58,7 @@ export const unload = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
     return answeredInLines(deps, order, async (reply) => {
       const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.timeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })
       for (const { node, unfit = '' } of stays) outcome.failed.push({ node, error: new BrokerError('engine_failed', unfit) })
-      await deps.view.refresh()
+      await deps.view.refreshAnew()
       const error = failureOf(outcome, 'unloaded')
       if (error) throw error
     })

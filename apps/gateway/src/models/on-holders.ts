@@ -27,7 +27,7 @@ export const onHolders = (call: keyof typeof DONE, deps: ModelDeps): ((c: Contex
     const outcome = await workOnNodes(deps, { work, model, on: fit, timeoutMs: settings.timeoutMs, signal: left.signal })
     outgoing.off('close', leave)
     for (const { node, unfit } of holders) if (unfit !== undefined) outcome.failed.push({ node, error: new BrokerError('engine_failed', unfit) })
-    await view.refresh()
+    await view.refreshAnew()
     const error = failureOf(outcome, DONE[call])
     if (error) throw error
     return c.body(null, 200)

@@ -17,7 +17,7 @@ const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | '
     const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })
     const error = failureOf(outcome, verb)
     if (error) throw error
-    await deps.view.refresh()
+    await deps.view.refreshAnew()
   })
 
 /** `POST /api/push`: from the best node that holds the model, or from the one that is named. */

@@ -33,7 +33,7 @@ export const pull = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Resp
       const outcome = await workOnNodes(deps, { work, model, on: claimed, timeoutMs, again, ...(!named && { another }), signal: reply.left, onLine: (line) => reply.line(line) })
       const error = failureOf(outcome, 'pulled')
       // Whoever asks this gateway for it next finds it.
-      await view.refresh()
+      await view.refreshAnew()
       // Somebody else may have brought it to where it is wanted.
       if (error && (named || placeModel(places().hosts, replicas).missing > 0)) throw error
     })

@@ -6,6 +6,9 @@ import { visibleTo } from '../keys/visible.ts'
 import { failureOf, workOnNodes } from './fleet-work.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.ts'
 
+/** A worker that was killed is started again by whoever watches over it. */
+const PATIENCE_MS = 30_000
+
 const holds = ({ engines }: NodeRecord, model: ModelName): boolean => engines.some(({ layout, held }) => layout !== 'cluster' && held.some((each) => each.model === model))
 
 /** `POST /api/transfer`: copies a model from one node to another, without its registry. */
@@ -24,11 +27,11 @@ export const transfer = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<
     c.get('headers')['x-drover-nodes'] = to.id
     return answeredInLines(deps, order, async (reply) => {
       const outcome = await workOnNodes(deps, {
-        work: { ...work, from: from.id }, model, on: [{ node: to.id }], timeoutMs: settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line),
+        work: { ...work, from: from.id }, model, on: [{ node: to.id }], timeoutMs: settings.modelTimeoutMs, patienceMs: PATIENCE_MS, signal: reply.left, onLine: (line) => reply.line(line),
       })
       const error = failureOf(outcome, 'copied')
       if (error) throw error
-      await view.refresh()
+      await view.refreshAnew()
     })
   })
 

@@ -12,11 +12,13 @@ export interface Watched {
   node: string
   /** The node has taken the work up. */
   begun(): boolean
+  /** How long a node that has gone is waited for, ms; by default it is taken for gone at once. */
+  patienceMs?: number | undefined
   signal: AbortSignal
 }
 
 /** Resolves when a node will not do what it was given; never, when the signal ends the watch. */
-export const untilGone = async ({ broker, view }: Pick<FleetDeps, 'broker' | 'view'>, { node, begun, signal }: Watched): Promise<BrokerError> => {
+export const untilGone = async ({ broker, view }: Pick<FleetDeps, 'broker' | 'view'>, { node, begun, patienceMs = GONE_MS, signal }: Watched): Promise<BrokerError> => {
   let since: number | undefined
   for (;;) {
     await sleep(LOOK_MS, undefined, { ref: false })
@@ -26,7 +28,7 @@ export const untilGone = async ({ broker, view }: Pick<FleetDeps, 'broker' | 'vi
     // Who has just been cut off from Redis judges nobody by silence.
     if (!isOut || !broker.mayJudge) since = undefined
     else since ??= performance.now()
-    if (since !== undefined && performance.now() - since > (record ? DRAINS_MS : GONE_MS))
+    if (since !== undefined && performance.now() - since > (record ? DRAINS_MS : patienceMs))
       return new BrokerError('node_lost', record ? 'it takes no more work' : 'it is gone')
   }
 }

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { fetchFile, type FileFetch } from './fetch-file.ts'
+import { fetchFile, fetchText, type FileFetch } from './fetch-file.ts'
 
 const CONTENT = randomBytes(3_000_000)
 const digestOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
@@ -46,7 +46,7 @@ const site = async (...answers: Answer[]) => {
   const told: number[] = []
   const get = (more: Partial<FileFetch> = {}) =>
     fetchFile({ url: `http://127.0.0.1:${address.port}/file`, headers: () => ({}), size: CONTENT.length, digest: digestOf(CONTENT), part, path, signal: new AbortController().signal, onProgress: (bytes) => void told.push(bytes), pauseMs: 1, ...more })
-  return { asked, root, part, path, told, get }
+  return { asked, root, part, path, told, get, url: `http://127.0.0.1:${address.port}/file` }
 }
 
 test('a file comes whole, and has its name only then', async () => {
@@ -129,4 +129,33 @@ test('what comes is not written through a link', async () => {
   await symlink(elsewhere, s.part)
   await expect(s.get()).rejects.toThrow(/cannot be written: ELOOP/)
   expect((await stat(elsewhere)).size).toBe(0)
+})
+
+test('what two want at once is fetched once', async () => {
+  const s = await site(whole)
+  const both = await Promise.all([s.get({ named: 'by-digest' }), s.get({ named: 'by-digest' })])
+  expect(both.toSorted((a, b) => a - b)).toEqual([0, CONTENT.length])
+  expect(s.asked).toEqual([0])
+  // A name that says nothing of its content is fetched anew, one after the other.
+  await Promise.all([s.get(), s.get()])
+  expect(s.asked).toEqual([0, 0, 0])
+  expect(await readFile(s.path)).toEqual(CONTENT)
+})
+
+test('who waits for another to fetch it may give up', async () => {
+  const s = await site((_request, response) => void response.writeHead(200, { 'content-length': CONTENT.length }).write('x'))
+  const [first, second] = [new AbortController(), new AbortController()]
+  const slow = s.get({ signal: first.signal })
+  const waiting = s.get({ signal: second.signal })
+  second.abort(new Error('given up'))
+  await expect(waiting).rejects.toThrow('given up')
+  first.abort(new Error('over'))
+  await expect(slow).rejects.toThrow('over')
+})
+
+test('a small text that is none is not read to its end', async () => {
+  const s = await site((_request, response) => void response.end(CONTENT))
+  const text = (most: number) => fetchText(s.url, { headers: {}, most, silentMs: 10_000, signal: new AbortController().signal })
+  await expect(text(1_000)).rejects.toThrow('it sent more than 1000 bytes')
+  expect((await text(CONTENT.length)).status).toBe(200)
 })

@@ -54,11 +54,11 @@ const refused = (reason: string, cause?: unknown): Refused => new Refused('engin
  * @throws BrokerError `engine_failed` with the reason; the signal's reason when that ends it, with what has come kept for the next time
  */
 export const fetchFile = async (fetch: FileFetch): Promise<number> => {
-  const { path, size, signal } = fetch
+  const { path, size, named, signal } = fetch
   // Two models may have a file in common.
   while (coming.has(path)) await Promise.race([coming.get(path), abortOf(signal)])
-  if ((await stat(path).catch(() => undefined))?.size === size && fetch.named === 'by-digest') return 0
-  const mine = fetchNow(fetch)
+  const isThere = named === 'by-digest' ? stat(path).then((found) => found.size === size, () => false) : Promise.resolve(false)
+  const mine = isThere.then((is) => (is ? 0 : fetchNow(fetch)))
   const over = mine.then(() => undefined, () => undefined).finally(() => coming.delete(path))
   coming.set(path, over)
   return mine

@@ -20,6 +20,8 @@ const applyConfig = defineConfig('cli', { ...fileSettings, wait: setting({ schem
 
 /** How often it is looked how far it is, ms. */
 const LOOK_MS = 500
+/** Longest that nobody answers while it is waited for, ms. */
+const AWAY_MS = 30_000
 
 /** What a file describes, as it is sent. @throws ExitError that names lines and fields */
 const stateIn = (path: string): object => {
@@ -49,15 +51,20 @@ const tell = ({ planned, drift, fulfilled }: Described): void => {
 /** Tells what goes wrong, each thing once, and ends when all is as described. */
 const untilFulfilled = async (gateway: Gateway): Promise<Described> => {
   const told = new Set<string>()
-  for (;;) {
-    const described = await readDescribed(gateway)
+  let heardAt = performance.now()
+  for (;; await sleep(LOOK_MS)) {
+    // A gateway may be started anew meanwhile, or have no word from Redis.
+    const described = await readDescribed(gateway).catch((error: unknown) => {
+      if (performance.now() - heardAt > AWAY_MS) throw error
+    })
+    if (!described) continue
+    heardAt = performance.now()
     if (described.fulfilled) return described
     for (const { error, ...change } of described.failures) {
       const line = `${changeText(change)}: ${error}`
       if (!told.has(line)) process.stderr.write(`${stripVTControlCharacters(line)}\n`)
       told.add(line)
     }
-    await sleep(LOOK_MS)
   }
 }
 
