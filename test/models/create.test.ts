@@ -6,9 +6,13 @@ import { join } from 'node:path'
 import { Ollama } from 'ollama'
 import { expect, onTestFinished } from 'vitest'
 import { done } from '../cli/commands-setup.ts'
-import { keepModel } from '../engine/store.ts'
+import { openMachines } from '../cluster/machines.ts'
+import { startScriptedEngine } from '../engine/server.ts'
+import { keepModel, makeStore } from '../engine/store.ts'
+import { engineOn } from '../joining/hosts.ts'
 import { bearer, makeKey, OPERATOR_KEY } from '../keys/making.ts'
 import { statusOf, until } from '../support/drover.ts'
+import { noHosts } from '../support/network.ts'
 import { send } from '../support/raw.ts'
 import { test } from '../support/world.ts'
 import { held, storeNode } from './copy-site.ts'
@@ -114,4 +118,33 @@ test('who may use some models only makes none of files that only a node has', as
   await until('it is known', async () => (await send(`${gateway.url}/api/tags`, { method: 'GET', headers: bearer(OPERATOR_KEY) })).text.includes('secret'))
   expect(await create(key)).toEqual([400, expect.stringContaining('is not here: send it before')])
   expect((await create(OPERATOR_KEY))[0]).toBe(200)
+})
+
+const why = noHosts()
+if (why !== undefined) console.warn(`skipped: machines of their own: ${why}`)
+
+test.skipIf(why !== undefined)('a node whose worker cannot be reached from here leaves it to the next', async () => {
+  const machines = await openMachines([{ name: 'a', memory: 1e9 }])
+  onTestFinished(() => machines.close())
+  const a = machines.named('a')
+  const gateway = await machines.drover.gateway({ DROVER_BLOBS_DIR: await blobs(), DROVER_GRACE: '120s', DROVER_KEEP_ALIVE: '120s' })
+  // The loopback of another machine is not ours.
+  await a.work([await engineOn(a.host, 'own-a')], { DROVER_COPY_ADDRESS: '127.0.0.1', DROVER_LEND: 'false', DROVER_PREFERENCE: '5' })
+  const folder = await blobs()
+  await makeStore(folder)
+  const engine = await startScriptedEngine({ models: [], store: folder })
+  onTestFinished(() => engine.close())
+  await machines.drover.worker('b', [engine.url])
+  await until('both are known', async () => (await statusOf(gateway.url)).nodes.length === 2)
+  const alone = streamedLines(gateway.url, '/api/create', { model: 'x', from: 'own-a' })
+  await alone.over
+  expect(alone.lines.at(-1)).toEqual({ status: 'success' })
+  expect((await put(gateway.url, DIGEST, BYTES)).status).toBe(201)
+  const named = streamedLines(gateway.url, '/api/create', { model: 'mine', files: { 'mine.gguf': DIGEST } }, { 'x-drover-nodes': 'a' })
+  const { status } = await named.over
+  expect([status, named.lines]).toEqual([502, []])
+  const chosen = streamedLines(gateway.url, '/api/create', { model: 'mine', files: { 'mine.gguf': DIGEST } })
+  await chosen.over
+  expect(chosen.lines.at(-1)).toEqual({ status: 'success' })
+  expect((await engine.admin.managed('mine')).creates).toBe(1)
 })

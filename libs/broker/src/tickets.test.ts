@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { Tickets } from './tickets.ts'
+import { Tickets, ticketsOf } from './tickets.ts'
 
 const tickets = new Tickets('secret')
 const VISIT = { node: 'n1', method: 'GET', path: '/files/1' }
@@ -29,4 +29,42 @@ test('a seal is of one text, as the answer to one ticket', () => {
   expect(tickets.isSealed(ticket, 'texts', seal)).toBe(false)
   expect(tickets.isSealed(tickets.ticket({ ...VISIT, node: 'n2' }), 'text', seal)).toBe(false)
   expect(new Tickets('other').isSealed(ticket, 'text', seal)).toBe(false)
+})
+
+/** A Redis that knows one key. */
+const memory = () => {
+  const held = { secret: null as string | null, away: false }
+  const redis = {
+    set: async (_key: string, value: string) => {
+      if (held.away) throw new Error('away')
+      held.secret ??= value
+      return 'OK'
+    },
+    get: async () => held.secret,
+  }
+  return { held, open: (keptMs: number) => ticketsOf({ redis: redis as never, keys: { copySecret: 'x' } }, keptMs) }
+}
+
+test('all who use one Redis have the same tickets, also after it has forgotten them', async () => {
+  const { held, open } = memory()
+  const [one, other] = [open(0), open(0)]
+  const agree = async () => (await other()).admits((await one()).ticket(VISIT), VISIT)
+  expect(await agree()).toBe(true)
+  const before = held.secret
+  held.secret = null
+  expect(await agree()).toBe(true)
+  expect(held.secret).toBe(before)
+  held.secret = 'another'
+  expect(await agree()).toBe(true)
+})
+
+test('while Redis is away the last tickets are good; before the first there are none', async () => {
+  const { held, open } = memory()
+  held.away = true
+  const tickets = open(0)
+  await expect(tickets()).rejects.toThrow()
+  held.away = false
+  const first = await tickets()
+  held.away = true
+  expect(await tickets()).toBe(first)
 })

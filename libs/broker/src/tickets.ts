@@ -6,6 +6,9 @@ import type { Keys } from './keys.ts'
 /** A ticket is shown once, at the beginning of what may take hours; clocks of two machines may differ by most of this, ms. */
 const GOOD_MS = 10 * 60_000
 
+/** How long a secret is taken for the right one without a look, ms. */
+const KEPT_MS = 15_000
+
 /** A request of one node to another. */
 export interface Visit {
   /** Whom it is made to: the ticket is of no use elsewhere. */
@@ -55,15 +58,32 @@ const isSame = (a: string, b: string): boolean => {
   return one.length === other.length && timingSafeEqual(one, other)
 }
 
-/** The tickets of an installation; whoever is the first to ask makes their secret. @returns asks Redis once, until it has answered */
-export const ticketsOf = ({ redis, keys }: { redis: Redis; keys: Keys }): (() => Promise<Tickets>) => {
-  let known: Promise<Tickets> | undefined
+/**
+ * The tickets of an installation; whoever is the first to ask makes their secret. Redis is asked once in a while: one that has forgotten it is
+ * given it again, and all come to the same.
+ */
+export const ticketsOf = ({ redis, keys }: { redis: Pick<Redis, 'set' | 'get'>; keys: Pick<Keys, 'copySecret'> }, keptMs = KEPT_MS): (() => Promise<Tickets>) => {
+  let secret = randomBytes(32).toString('base64url')
+  let known: Tickets | undefined
+  let askedAt = -Infinity
+  let asking: Promise<Tickets> | undefined
   const ask = async () => {
-    await soon(redis.set(keys.copySecret, randomBytes(32).toString('base64url'), 'NX'))
-    return new Tickets((await soon(redis.get(keys.copySecret))) ?? '')
+    await soon(redis.set(keys.copySecret, secret, 'NX'))
+    const found = await soon(redis.get(keys.copySecret))
+    if (!known || (found !== null && found !== secret)) {
+      secret = found ?? secret
+      known = new Tickets(secret)
+    }
+    askedAt = performance.now()
+    return known
   }
-  return () => (known ??= ask().catch((error: unknown) => {
-    known = undefined
-    throw error
-  }))
+  return async () => {
+    if (known && performance.now() - askedAt < keptMs) return known
+    asking ??= ask().finally(() => (asking = undefined))
+    return asking.catch((error: unknown) => {
+      // While Redis is away what was true stays so.
+      if (known) return known
+      throw error
+    })
+  }
 }

@@ -1,4 +1,4 @@
-import { BrokerError, bestHost, canonicalName } from '@drover/core'
+import { BrokerError, bestHost, canonicalName, inOrder } from '@drover/core'
 import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
@@ -9,11 +9,11 @@ import { hostsFor, namedNodes } from './hosts.ts'
 import type { LinesReply } from './lines-reply.ts'
 import { answeredInLines, checkAllowed, ordered, type ModelDeps, type Ordered } from './order.ts'
 
-const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | 'c' | 'stream'>, nodes: readonly string[], verb: string, before?: (reply: LinesReply) => Promise<void>): Response =>
+/** @param before what comes first, and what it leaves of the nodes */
+const throughLines = (deps: ModelDeps, order: Pick<Ordered, 'work' | 'model' | 'c' | 'stream'>, nodes: readonly string[], verb: string, before?: (reply: LinesReply) => Promise<string[]>): Response =>
   answeredInLines(deps, order, async (reply) => {
     const { work, model } = order
-    await before?.(reply)
-    const on = nodes.map((node) => ({ node }))
+    const on = ((await before?.(reply)) ?? nodes).map((node) => ({ node }))
     const outcome = await workOnNodes(deps, { work, model, on, timeoutMs: deps.settings.modelTimeoutMs, signal: reply.left, onLine: (line) => reply.line(line) })
     const error = failureOf(outcome, verb)
     if (error) throw error
@@ -46,17 +46,35 @@ export const create = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Re
     if (from) checkAllowed(c, from)
     const able = new Set(hostsFor(view, model).map(({ node }) => node))
     const fit = new Set(view.nodes.filter(({ id, copies }) => able.has(id) && (blobs.length === 0 || copies !== undefined)).map(({ id }) => id))
-    const best = bestHost(hostsFor(view, from ?? model).filter(({ node }) => fit.has(node)))
-    const nodes = namedNodes(c.env.incoming.headers, view, model) ?? (best === undefined ? [] : [best])
+    const hosts = hostsFor(view, from ?? model).filter(({ node }) => fit.has(node))
+    const named = namedNodes(c.env.incoming.headers, view, model)
+    const best = bestHost(hosts)
+    const nodes = named ?? (best === undefined ? [] : [best])
     if (nodes.length === 0) throw new BrokerError('cannot_run', `no node with an Ollama is there that could make it${blobs.length > 0 ? ', and takes files' : ''}`)
     // What a node has already may be of a model that this caller may not use: he must have the file himself.
     if (c.get('caller').allowsModel) for (const digest of blobs) if (!(await deps.blobs.find(digest))) throw missingBlob(digest)
-    const send = async (reply: LinesReply) => {
+    const sendTo = async (id: string, reply: LinesReply) => {
+      const node = view.nodes.find((each) => each.id === id) ?? { id }
       const tickets = await deps.broker.tickets()
-      for (const id of nodes) {
-        const node = view.nodes.find((each) => each.id === id) ?? { id }
-        await deliver({ node, model, digests: blobs, blobs: deps.blobs, tickets, signal: reply.left, onSend: (digest) => reply.line({ status: `sending ${digest.slice(0, 12)} to ${id}` }) })
+      await deliver({ node, model, digests: blobs, blobs: deps.blobs, tickets, signal: reply.left, onSend: (digest) => reply.line({ status: `sending ${digest.slice(0, 12)} to ${id}` }) })
+    }
+    const send = async (reply: LinesReply): Promise<string[]> => {
+      if (named) {
+        for (const id of named) await sendTo(id, reply)
+        return named
       }
+      // One that cannot be reached from here leaves it to the next.
+      let failure: unknown
+      for (const { node } of inOrder(hosts)) {
+        try {
+          await sendTo(node, reply)
+          return [node]
+        } catch (error) {
+          if (!(error instanceof BrokerError && error.code === 'engine_failed')) throw error
+          failure ??= error
+        }
+      }
+      throw failure
     }
     return throughLines(deps, order, nodes, 'made', ...(blobs.length > 0 ? [send] : []))
   })

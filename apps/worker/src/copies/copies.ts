@@ -12,6 +12,8 @@ import { FilesHere } from './files-here.ts'
 
 /** How often the room on the disk is looked at, ms. */
 const DISK_MS = 10_000
+/** How often what has not become whole is looked for, ms. */
+const SWEEP_MS = 3_600_000
 /** What is told of it in steps: not each block that somebody else takes is news. */
 const STEP = 1024 ** 3
 
@@ -56,6 +58,7 @@ export class Copies {
   #into: CopyPlace[] = []
   #disk: number | undefined
   #timer: NodeJS.Timeout | undefined
+  #sweptAt = -Infinity
 
   constructor(options: CopiesOptions) {
     this.#options = options
@@ -79,6 +82,10 @@ export class Copies {
     const targets = await Promise.all([...seats()].filter(({ engine }) => engine.kind === 'ollama' || engine === own()).map((seat) => this.#destinationOf(seat)))
     const into = [...new Set(targets.flatMap((to) => (to ? [to.kind] : [])))].toSorted()
     const first = targets.find((to) => to?.kind === 'ollama') ?? targets.find((to) => to !== undefined)
+    if (performance.now() - this.#sweptAt > SWEEP_MS) {
+      this.#sweptAt = performance.now()
+      for (const to of targets) await (to?.kind === 'ollama' ? to.store : to?.folder)?.sweep()
+    }
     const disk = first && (await freeAt(first.kind === 'ollama' ? first.store.root : first.folder.root))
     if (into.join() === this.#into.join() && disk === this.#disk) return
     this.#into = into

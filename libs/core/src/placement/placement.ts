@@ -34,6 +34,8 @@ export const placeModel = (hosts: readonly ModelHost[], replicas: number): Place
   return { on: others.map(({ node }) => node), missing: Math.max(0, replicas - held) }
 }
 
-/** The node that is to do something with a model, or to make one of it: one that holds it before all others. `undefined`: there is none. */
-export const bestHost = (hosts: readonly ModelHost[]): string | undefined =>
-  hosts.toSorted((a, b) => Number(b.holds) - Number(a.holds) || byFitness(a, b))[0]?.node
+/** Nodes that may do something with a model, or make one of it: those that hold it before all others. */
+export const inOrder = (hosts: readonly ModelHost[]): ModelHost[] => hosts.toSorted((a, b) => Number(b.holds) - Number(a.holds) || byFitness(a, b))
+
+/** The first of them; `undefined`: there is none. */
+export const bestHost = (hosts: readonly ModelHost[]): string | undefined => inOrder(hosts)[0]?.node

@@ -2,6 +2,7 @@ import { access, constants, mkdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { ModelName } from '@drover/core'
 import { nameOfFile } from '../model-file.ts'
+import { removeOld } from './remove-old.ts'
 import { ggufFilesIn } from '../supervised/model-files.ts'
 
 /** A name of a file in this folder, and of nothing else. */
@@ -49,5 +50,10 @@ export class GgufFolder {
     const folder = join(this.root, INCOMING)
     await mkdir(folder, { recursive: true })
     return join(folder, `${digest.slice(0, 16)}-${name}`)
+  }
+
+  /** Removes what has not become whole for a day. */
+  async sweep(): Promise<void> {
+    await removeOld(join(this.root, INCOMING), () => true)
   }
 }

@@ -4,6 +4,7 @@ import { dirname, join, sep } from 'node:path'
 import { BrokerError, nameParts, type ModelName } from '@drover/core'
 import { z } from 'zod'
 import { MANIFEST_BYTES, manifestsIn } from '../cluster/ollama-store.ts'
+import { removeOld } from './remove-old.ts'
 
 /** A digest is part of a path: nothing but this form. */
 const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
@@ -90,6 +91,11 @@ export class OllamaFolder {
   /** Where it lies until it is whole. An Ollama that starts anew throws it away. */
   partOf(digest: string): string {
     return `${this.pathOf(digest)}-drover`
+  }
+
+  /** Removes what has not become whole for a day. */
+  async sweep(): Promise<void> {
+    await removeOld(join(this.root, 'blobs'), (name) => /^sha256-[0-9a-f]{64}-drover$/.test(name))
   }
 
   /** From now on the model is here: all its blobs are. @throws Error the system's */
