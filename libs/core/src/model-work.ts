@@ -7,8 +7,8 @@ const name = z.string().min(1).max(600)
 export const ModelWork = z.discriminatedUnion('call', [
   z.object({ call: z.literal('pull'), model: name, insecure: z.boolean() }),
   z.object({ call: z.literal('push'), model: name, insecure: z.boolean() }),
-  /** From that node's copy, and from nowhere else. */
-  z.object({ call: z.literal('transfer'), model: name, from: z.string() }),
+  /** From another node's copy, and from nowhere else. */
+  z.object({ call: z.literal('transfer'), model: name, from: z.string().optional() }),
   z.object({ call: z.literal('delete'), model: name }),
   z.object({ call: z.literal('copy'), source: name, destination: name }),
   /** `body`: the further fields of Ollama's request. */

@@ -58,7 +58,7 @@ export const parseModelWork = (call: ModelCall, input: string): ModelOrder => {
     case 'push':
       return { ...order, work: { call, model, insecure: fields['insecure'] === true } }
     case 'transfer':
-      return { ...order, work: { call, model, from: (fields['from'] ?? '') as string }, to: fields['to'] as string }
+      return { ...order, work: { call, model, ...(fields['from'] ? { from: fields['from'] as string } : {}) }, to: fields['to'] as string }
     case 'delete':
       return { ...order, work: { call, model } }
     case 'copy':

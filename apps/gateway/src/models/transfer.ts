@@ -21,13 +21,14 @@ export const transfer = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<
     const to = named(view.nodes, order.to ?? '')
     if (to.draining) throw new BrokerError('bad_request', `node '${to.id}' takes no work: it is drained, or is being stopped`)
     if (!to.copies?.into.length) throw new BrokerError('bad_request', `node '${to.id}' has no folder of models that it may write to`)
-    const senders = view.nodes.filter((node) => node.copies && node.id !== to.id && holds(node, model)).toSorted((a, b) => b.preference - a.preference)
-    const from = work.from === '' ? senders[0] : senders.find(({ id }) => id === named(view.nodes, work.from).id)
-    if (!from) throw new BrokerError('bad_request', work.from === '' ? `no other node holds ${work.model} and hands out its files` : `node '${work.from}' does not hold ${work.model}, or hands out no files`)
+    const senders = view.nodes.filter((node) => node.copies && node.id !== to.id && holds(node, model)).map(({ id }) => id)
+    const from = work.from === undefined ? undefined : named(view.nodes, work.from).id
+    if (from === undefined && senders.length === 0) throw new BrokerError('bad_request', `no other node holds ${work.model} and hands out its files`)
+    if (from !== undefined && !senders.includes(from)) throw new BrokerError('bad_request', `node '${from}' does not hold ${work.model}, or hands out no files`)
     c.get('headers')['x-drover-nodes'] = to.id
     return answeredInLines(deps, order, async (reply) => {
       const outcome = await workOnNodes(deps, {
-        work: { ...work, from: from.id }, model, on: [{ node: to.id }], timeoutMs: settings.modelTimeoutMs, patienceMs: PATIENCE_MS, signal: reply.left, onLine: (line) => reply.line(line),
+        work, model, on: [{ node: to.id }], timeoutMs: settings.modelTimeoutMs, patienceMs: PATIENCE_MS, signal: reply.left, onLine: (line) => reply.line(line),
       })
       const error = failureOf(outcome, 'copied')
       if (error) throw error

@@ -107,17 +107,18 @@ export class Copies {
   /**
    * Brings a model from the first node that sends it.
    * @param from that node alone; else any that holds it
-   * @returns `undefined`: nobody has it, or there is no place here to put it, where `from` does not say that it must be had
+   * @returns `undefined`: nobody has it, or there is no place here to put it, unless it `must` be had
    * @throws BrokerError of the last try, `engine_refused` for what must be had and cannot; the signal's reason when that ends it
    */
-  async bring(model: ModelName, { from, signal, onProgress }: { from?: string; signal: AbortSignal; onProgress(progress: Progress): void }): Promise<Brought | undefined> {
+  async bring(model: ModelName, { from, must, signal, onProgress }: { from?: string; must: boolean; signal: AbortSignal; onProgress(progress: Progress): void }): Promise<Brought | undefined> {
     const { node, connection, log } = this.#options
     const nodes = await connection.registry.nodes()
     const peers = peersIn(nodes.filter(({ id }) => id !== node && (from === undefined || id === from)), model)
     const target = peers.length === 0 ? undefined : await this.#target(model)
     if (!target) {
-      if (from === undefined) return undefined
+      if (!must) return undefined
       if (peers.length > 0) throw workFailure(`node ${node} has no folder of models that it may write to`)
+      if (from === undefined) throw workFailure(`no other node holds ${model} and hands out its files`)
       throw workFailure(nodes.some(({ id }) => id === from) ? `node ${from} does not hold ${model}, or hands out no files` : `node ${from} is not there`)
     }
     const tickets = await connection.tickets()

@@ -27,18 +27,18 @@ const made = async ({ engine, from, make }: Brought, model: string, writer: Prog
 const copied = async (order: Bringing, writer: ProgressWriter, signal: AbortSignal, deps: ModelAttemptDeps): Promise<boolean> => {
   const { copies } = deps
   const name = canonicalName(order.model)
-  const from = order.call === 'transfer' ? order.from : undefined
+  const [from, must] = order.call === 'transfer' ? [order.from, true] : [undefined, false]
   if (!name) return false
-  if (from !== undefined && !copies) throw workFailure('this node copies no model files')
+  if (must && !copies) throw workFailure('this node copies no model files')
   const progress = (line: Progress) => writer.take(line)
-  if (from === undefined && [...deps.seats()].some(({ view }) => view.held.some(({ model }) => model === name))) return false
+  if (!must && [...deps.seats()].some(({ view }) => view.held.some(({ model }) => model === name))) return false
   try {
-    const found = await copies?.bring(name, { ...(from !== undefined && { from }), signal, onProgress: progress })
+    const found = await copies?.bring(name, { ...(from !== undefined && { from }), must, signal, onProgress: progress })
     if (found) await made(found, order.model, writer, signal, deps)
     return found !== undefined
   } catch (error) {
     // An engine may get elsewhere what no node could send; room on the disk it does not.
-    if (from === undefined && !signal.aborted && !(error instanceof NoRoom)) return false
+    if (!must && !signal.aborted && !(error instanceof NoRoom)) return false
     throw error
   }
 }
