@@ -28,6 +28,7 @@ export const reconcile = async ({ broker, view, id, settings, configured, log, o
     nodes: () => view.nodes,
     refresh: () => view.refresh(),
     silentFor: () => broker.registry.silentFor(),
+    heardMs: () => broker.upMs,
     mayJudge: () => broker.up && broker.mayJudge,
     graceMs: settings.reconcileGraceMs,
     perform: (change, how) => perform(deps, change, how),

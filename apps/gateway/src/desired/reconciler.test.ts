@@ -43,6 +43,7 @@ const stage = (written: WrittenState, nodes: NodeRecord[]) => {
     nodes: () => world.nodes,
     refresh: async () => undefined,
     silentFor: async () => new Map(),
+    heardMs: () => Infinity,
     mayJudge: () => true,
     graceMs: 1_000,
     perform: (change, { signal }) => new Promise((resolve, reject) => world.started.push({ change, signal, memory: world.memory, done: resolve, fail: reject })),
