@@ -119,7 +119,7 @@ runMain(async () => {
     modelTimeoutMs: config.modelTimeout,
     reconcileGraceMs: config.reconcileGrace,
   }
-  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, configured: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
+  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, described: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
   const runners = store && batchRunners({ broker, view, admission, onDemand, store, settings, callerOf: entrance.callerOf, onError })
   const app = gatewayApp({

@@ -9,6 +9,8 @@ export interface ReconcilerOptions {
   /** This gateway. */
   id: string
   store: Pick<DesiredModelStore, 'turn' | 'giveBack'>
+  /** Describes what is still to be described; absent: nothing. */
+  describe?(): Promise<void>
   nodes(): readonly NodeRecord[]
   refresh(): Promise<void>
   silentFor(): Promise<ReadonlyMap<string, number>>
@@ -100,7 +102,8 @@ export class Reconciler {
   }
 
   async #once(): Promise<void> {
-    const { id, store } = this.#options
+    const { id, store, describe } = this.#options
+    await describe?.()
     const turn = await store.turn(id, { held: this.#mine !== undefined })
     if (!turn) return this.#notOurs()
     this.#lostAt = undefined
