@@ -41,6 +41,7 @@ export class OnDemand {
   /** Models that no registry has, and when it said so, `performance.now()`. */
   #unknown = new Map<ModelName, { error: BrokerError; at: number }>()
   #looking = false
+  #failing = false
   #again = false
   #stopped = false
   #timer: NodeJS.Timeout
@@ -83,9 +84,15 @@ export class OnDemand {
     this.#looking = true
     while (this.#again && !this.#stopped && this.#options.broker.up) {
       this.#again = false
-      await this.#look().catch(this.#options.onError)
+      await this.#look().then(() => (this.#failing = false), (error: unknown) => this.#report(error))
     }
     this.#looking = false
+  }
+
+  /** What is repeated every second fails every second: that is said once. A Redis that is away others speak of. */
+  #report(error: unknown): void {
+    if (!this.#failing && !this.#stopped && toBrokerError(error).retry !== 'caller') this.#options.onError(error)
+    this.#failing = true
   }
 
   async #look(): Promise<void> {
