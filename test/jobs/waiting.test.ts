@@ -33,6 +33,25 @@ test('a job that waits is wanted while somebody follows it whose gateway lives',
   expect(await a.waiting.wanted(LANE, true)).toEqual({ dialect: 'openai.chat', asked: 'm:latest' })
 })
 
+test('a lane is taken away when nothing is in it, leaves nothing behind, and is there again with its next job', async ({ site: { a, b, worker }, redis, drover }) => {
+  const admin = new Redis(redis.connection)
+  // Whoever looks for stalled jobs just then leaves a mark that goes by itself.
+  const left = async () => (await admin.keys(`${drover.prefix}:lane:*`)).filter((key) => !key.endsWith(':stalled-check'))
+  const { id } = await a.jobs.handIn(order('M'))
+  expect(await a.waiting.forget(LANE)).toBe(false)
+  const lease = await worker.jobs.take(LANE)
+  if (typeof lease === 'string') expect.unreachable(lease)
+  expect([lease.job.id, await a.waiting.forget(LANE)]).toEqual([id, false])
+  await lease.settle({ kind: 'completed' })
+  await until('the worker is done with it', () => a.waiting.forget(LANE))
+  expect([await b.depths(), await left()]).toEqual([[], []])
+  expect(await a.waiting.forget(LANE)).toBe(true)
+  const again = await b.jobs.handIn(order('M'))
+  expect(await a.depths()).toMatchObject([{ lane: LANE, waiting: 1, running: 0 }])
+  expect(await worker.jobs.take(LANE)).toMatchObject({ job: { id: again.id } })
+  admin.disconnect()
+})
+
 test('jobs of a later version are read as far as they can be, and end nothing', async ({ site: { a, stateOf }, redis, drover }) => {
   const admin = new Redis(redis.connection)
   const write = (id: JobId, envelope: object) => admin.hset(keys(drover.prefix).ofLane(LANE, id), 'data', JSON.stringify(envelope))

@@ -72,6 +72,7 @@ runMain(async () => {
           timeoutMs: config.modelTimeout,
           onBrought: (fields) => log.info(fields, 'model brought for jobs that wait'),
           onFailed: (fields) => log.warn(fields, 'model cannot be brought: the jobs that wait for it have failed'),
+          onForgotten: (lane) => admission.forget(lane),
           onError,
         })
       : undefined

@@ -28,6 +28,10 @@ const MOST_LOOKED_AT = 1_000
 /** So many are ended at once. */
 const AT_ONCE = 200
 
+/** Of a lane: where its jobs are, and what it leaves behind when there is none. */
+const PLACES = ['prioritized', 'wait', 'active', 'delayed']
+const REMAINS = ['marker', 'meta', 'id', 'completed', 'events', 'pc', 'stalled', 'stalled-check', 'ranks', 'since']
+
 /** Jobs that wait in a lane which nobody serves. */
 export class WaitingJobs {
   #options: WaitingJobsOptions
@@ -54,6 +58,12 @@ export class WaitingJobs {
       ended += those.filter(Boolean).length
     }
     return ended
+  }
+
+  /** Takes away a lane in which nothing is, until its next job comes. @returns whether nothing was */
+  async forget(lane: Lane): Promise<boolean> {
+    const { keys, scripts } = this.#options
+    return (await scripts.forget([keys.lanes, keys.bytes, ...[...PLACES, ...REMAINS].map((name) => keys.ofLane(lane, name))], [lane])) === 1
   }
 
   async #refuse(lane: Lane, id: JobId, errorFor: (request: AnswerableRequest) => BrokerError): Promise<boolean> {

@@ -1,8 +1,9 @@
 import { readLane, type GatewayConnection, type Lane, type WaitingRequest } from '@drover/broker'
-import { BrokerError, canonicalName, meets, placeModel, pullableMatcher, toBrokerError, type ErrorCode, type ModelName, type Requirements } from '@drover/core'
+import { BrokerError, canonicalName, Layout, meets, placeModel, pullableMatcher, toBrokerError, type ErrorCode, type ModelName, type Requirements } from '@drover/core'
 import { dialects, isUnknownModel, nameForEngine } from '@drover/dialects'
 import { notFound } from '../not-found.ts'
 import type { RegistryView } from '../registry-view.ts'
+import { AwaitedModels } from './awaited.ts'
 import { Bringing } from './bringing.ts'
 import { workOnNodes, type FleetDeps } from './fleet-work.ts'
 import { placesFor } from './hosts.ts'
@@ -18,13 +19,17 @@ export interface OnDemandOptions {
   onBrought(fields: { model: ModelName; node: string | undefined; ms: number }): void
   /** `jobs`: those that have failed by it, here. */
   onFailed(fields: { model: ModelName; reason: string; jobs: number }): void
+  /** A lane is no more, since nothing was in it and nobody holds its model. */
+  onForgotten(lane: Lane): void
   onError(error: unknown): void
 }
 
+type Depth = Awaited<ReturnType<GatewayConnection['depths']>>[number]
+
 /** How often lanes are looked at that may wait for a model, ms. */
 const LOOK_MS = 1_000
-/** A registry that has just said that it has no such model is not asked again, ms: a client may come back at once, and a batch has many lines. */
-const UNKNOWN_MS = 10_000
+/** Most lanes that are taken away in one look. */
+const MOST_FORGOTTEN = 200
 /** After these a pull is tried again while its jobs wait; everything else is an engine's own word, and told to them. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['node_lost', 'cancelled', 'draining', 'queue_full', 'broker_unavailable'])
 
@@ -38,8 +43,7 @@ export class OnDemand {
   #bringing = new Map<ModelName, Bringing>()
   /** When models came that jobs had waited for, `performance.now()`. */
   #cameAt = new Map<ModelName, number>()
-  /** Models that no registry has, and when it said so, `performance.now()`. */
-  #unknown = new Map<ModelName, { error: BrokerError; at: number }>()
+  #awaited = new AwaitedModels()
   #looking = false
   #failing = false
   #again = false
@@ -61,6 +65,11 @@ export class OnDemand {
   /** Whether a node is there to which it could be brought. */
   hasRoomFor(model: ModelName): boolean {
     return placesFor(this.#options.view, model).hosts.length > 0
+  }
+
+  /** A job for it is let in. @throws BrokerError `queue_full` when others wait for too many models that nobody holds */
+  enter(model: ModelName): void {
+    this.#awaited.enter(model)
   }
 
   /** Why jobs for a model wait, where that is why. */
@@ -96,7 +105,8 @@ export class OnDemand {
   }
 
   async #look(): Promise<void> {
-    const waiting = await this.#waiting()
+    const depths = await this.#options.broker.depths()
+    const waiting = this.#waitingIn(depths)
     const candidates = [...waiting].filter(([model]) => this.#bringing.has(model) || !this.#options.view.holders.has(model))
     const wanted = new Map<ModelName, WaitingRequest>()
     for (const [model, lanes] of candidates) {
@@ -104,19 +114,31 @@ export class OnDemand {
       if (request) wanted.set(model, request)
     }
     for (const [model, bringing] of this.#bringing) if (!wanted.has(model)) bringing.leave()
-    for (const [model, { at }] of this.#unknown) if (performance.now() - at > UNKNOWN_MS) this.#unknown.delete(model)
+    this.#awaited.found(wanted.keys())
     for (const [model, { asked }] of wanted) {
       if (this.#bringing.has(model) || !(await this.#isMissing(model))) continue
-      const unknown = this.#unknown.get(model)
-      if (unknown) await this.#refuse(model, unknown.error)
+      const unknown = this.#awaited.refusal(model)
+      if (unknown) await this.#refuse(model, unknown)
       else void this.#bring(model, asked)
     }
+    await this.#forgetEmpty(depths)
+  }
+
+  /** Lanes of models that did not come, or that came and went: else each name that somebody makes up would be looked at for ever. */
+  async #forgetEmpty(depths: readonly Depth[]): Promise<void> {
+    const { view, broker, onForgotten } = this.#options
+    const isGone = (model: ModelName) => !view.holders.has(model) && !view.short.has(model) && !Layout.options.some((layout) => view.mayCome(model, { layout }))
+    const empty = depths.filter(({ lane, waiting, running }) => {
+      const { model } = readLane(lane)
+      return waiting + running === 0 && this.#mayPull(model) && !this.#bringing.has(model) && isGone(model)
+    })
+    for (const { lane } of empty.slice(0, MOST_FORGOTTEN)) if (await broker.waiting.forget(lane)) onForgotten(lane)
   }
 
   /** Lanes in which jobs wait that a model which may be brought would let begin. */
-  async #waiting(): Promise<Map<ModelName, Lane[]>> {
+  #waitingIn(depths: readonly Depth[]): Map<ModelName, Lane[]> {
     const lanes = new Map<ModelName, Lane[]>()
-    for (const { lane, waiting } of await this.#options.broker.depths()) {
+    for (const { lane, waiting } of depths) {
       const { model, ...required } = readLane(lane)
       if (waiting === 0 || !this.#mayPull(model) || !isServedByPulled(required)) continue
       lanes.set(model, [...(lanes.get(model) ?? []), lane])
@@ -152,7 +174,7 @@ export class OnDemand {
         return onBrought({ model, node: bringing.node, ms: Math.round(performance.now() - begun) })
       }
       if (!error || PASSING.has(error.code)) return
-      if (isUnknownModel(error.message)) this.#unknown.set(model, { error, at: performance.now() })
+      if (isUnknownModel(error.message)) this.#awaited.isUnknown(model, error)
       onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
     } catch (thrown) {
       if (!PASSING.has(toBrokerError(thrown).code)) onError(thrown)
@@ -202,7 +224,7 @@ export class OnDemand {
   async #refuse(model: ModelName, error: BrokerError): Promise<number> {
     const { broker } = this.#options
     let ended = 0
-    for (const lane of (await this.#waiting()).get(model) ?? [])
+    for (const lane of this.#waitingIn(await broker.depths()).get(model) ?? [])
       ended += await broker.waiting.refuse(lane, ({ dialect, asked }) => (isUnknownModel(error.message) ? notFound(dialects[dialect], asked) : notBrought(asked, error)))
     return ended
   }
