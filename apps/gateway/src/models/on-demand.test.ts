@@ -17,6 +17,8 @@ const stage = () => {
     running: new Map<Lane, number>(),
     nodes: [] as NodeRecord[],
     forgotten: [] as Lane[],
+    /** Nodes that a model was to be brought to. */
+    claims: [] as (readonly string[])[],
     looks: 0,
     fails: undefined as Error | undefined,
     errors: [] as unknown[],
@@ -35,9 +37,14 @@ const stage = () => {
       refuse: async () => 0,
       forget: async (lane: Lane) => world.lanes.delete(lane),
     },
-    pulls: { claim: async () => [] },
+    pulls: {
+      claim: async ({ nodes }: { nodes: readonly string[] }) => {
+        world.claims.push(nodes)
+        return []
+      },
+    },
   } as unknown as OnDemandOptions['broker']
-  const onDemand = new OnDemand({ broker, view, pullable: ['*'], timeoutMs: 1_000, onBrought: () => undefined, onFailed: () => undefined, onForgotten: (lane) => world.forgotten.push(lane), onError: (error) => world.errors.push(error) })
+  const onDemand = new OnDemand({ broker, view, pullable: ['*', 'hf.co/org/*'], timeoutMs: 1_000, onBrought: () => undefined, onFailed: () => undefined, onForgotten: (lane) => world.forgotten.push(lane), onError: (error) => world.errors.push(error) })
   onTestFinished(() => (onDemand.stop(), view.stop()))
   /** One whole look, begun after this. */
   const look = async () => {
@@ -78,4 +85,32 @@ test('names that somebody makes up leave no lanes behind', async () => {
   world.lanes.set(lane('waits:latest'), 0)
   await expect.poll(() => world.forgotten).toEqual([lane('made-up:latest'), lane('waits:latest')])
   expect([...world.lanes.keys()]).toEqual(['held:latest', 'hf.co/not/pullable:latest', 'runs:latest'].map(lane))
+})
+
+const HUB = 'hf.co/org/big:q4_k_m' as ModelName
+const [any, ollama] = [laneOf(HUB, 'interactive'), laneOf(HUB, 'interactive', { engine: 'ollama' })]
+
+test.each<[string, { lanes: Lane[]; holds?: 'folder' | 'ollama'; nodes?: string[]; to: string[] | undefined }]>([
+  ['what any engine may answer goes to the fittest node', { lanes: [any], to: ['folder', 'ollama'] }],
+  ['what an Ollama is to answer goes to an Ollama', { lanes: [ollama], to: ['ollama'] }],
+  ['and with it what others wait for', { lanes: [any, ollama], to: ['ollama'] }],
+  ['while none is there, those others do not wait for one', { lanes: [ollama, any], nodes: ['folder'], to: ['folder'] }],
+  ['a file in a folder is no answer to it', { lanes: [ollama], holds: 'folder', to: ['ollama'] }],
+  ['but to others it is', { lanes: [any], holds: 'folder', to: undefined }],
+  ['an Ollama that holds it is one to all', { lanes: [any, ollama], holds: 'ollama', to: undefined }],
+])('%s', async (_, { lanes, holds, nodes = ['folder', 'ollama'], to }) => {
+  const { world, view, look } = stage()
+  const own = (id: string) => (id === holds ? [held(HUB)] : [])
+  world.nodes = [
+    node('folder', { preference: 9, copies: { address: '127.0.0.1', port: 1, into: ['folder'] }, engines: [engine({ kind: 'llama-server', held: own('folder') })] }),
+    node('ollama', { engines: [engine({ held: own('ollama') })] }),
+  ].filter(({ id }) => nodes.includes(id))
+  await view.refresh()
+  for (const each of lanes) world.lanes.set(each, 1)
+  await look()
+  if (to) await expect.poll(() => world.claims[0]).toEqual(to)
+  else {
+    await look()
+    expect(world.claims).toEqual([])
+  }
 })
