@@ -1,5 +1,6 @@
-import { laneOf, openGateway, openWorker } from '@drover/broker'
-import { almighty, BrokerError, LOCAL, type ModelName, type Owner } from '@drover/core'
+import { keys, laneOf, openGateway, openWorker } from '@drover/broker'
+import { almighty, BrokerError, LOCAL, WIRE_VERSION, type JobId, type ModelName, type Owner } from '@drover/core'
+import { Redis } from 'ioredis'
 import { expect } from 'vitest'
 import { until } from '../support/drover.ts'
 import { test as world } from '../support/world.ts'
@@ -30,6 +31,41 @@ test('a job that waits is wanted while somebody follows it whose gateway lives',
   await until('the gateway is dead', async () => (await a.waiting.wanted(LANE, true)) === undefined)
   await a.jobs.handIn(order('m:latest'))
   expect(await a.waiting.wanted(LANE, true)).toEqual({ dialect: 'openai.chat', asked: 'm:latest' })
+})
+
+test('a lane is taken away when nothing is in it, leaves nothing behind, and is there again with its next job', async ({ site: { a, b, worker }, redis, drover }) => {
+  const admin = new Redis(redis.connection)
+  // Whoever looks for stalled jobs just then leaves a mark that goes by itself.
+  const left = async () => (await admin.keys(`${drover.prefix}:lane:*`)).filter((key) => !key.endsWith(':stalled-check'))
+  const { id } = await a.jobs.handIn(order('M'))
+  expect(await a.waiting.forget(LANE)).toBe(false)
+  const lease = await worker.jobs.take(LANE)
+  if (typeof lease === 'string') expect.unreachable(lease)
+  expect([lease.job.id, await a.waiting.forget(LANE)]).toEqual([id, false])
+  await lease.settle({ kind: 'completed' })
+  await until('the worker is done with it', () => a.waiting.forget(LANE))
+  expect([await b.depths(), await left()]).toEqual([[], []])
+  expect(await a.waiting.forget(LANE)).toBe(true)
+  const again = await b.jobs.handIn(order('M'))
+  expect(await a.depths()).toMatchObject([{ lane: LANE, waiting: 1, running: 0 }])
+  expect(await worker.jobs.take(LANE)).toMatchObject({ job: { id: again.id } })
+  admin.disconnect()
+})
+
+test('jobs of a later version are read as far as they can be, and end nothing', async ({ site: { a, stateOf }, redis, drover }) => {
+  const admin = new Redis(redis.connection)
+  const write = (id: JobId, envelope: object) => admin.hset(keys(drover.prefix).ofLane(LANE, id), 'data', JSON.stringify(envelope))
+  const [strange, later] = [await a.jobs.handIn(order('M')), await a.jobs.handIn(order('M'))]
+  const envelope = JSON.parse((await admin.hget(keys(drover.prefix).ofLane(LANE, strange.id), 'data')) ?? '') as object
+  await write(later.id, { ...envelope, id: later.id, v: WIRE_VERSION + 1, body: { elsewhere: true } })
+  await write(strange.id, { ...envelope, v: WIRE_VERSION + 1, dialect: 'later.chat' })
+  expect(await a.waiting.wanted(LANE, true)).toEqual({ asked: 'M' })
+  expect(await a.waiting.refuse(LANE, () => new BrokerError('engine_failed', 'no'))).toBe(1)
+  expect([await stateOf(strange.id), await stateOf(later.id)]).toEqual(['queued', 'failed'])
+  await write(strange.id, { v: WIRE_VERSION + 2 })
+  expect(await a.waiting.wanted(LANE, true)).toBeUndefined()
+  expect(await a.waiting.refuse(LANE, () => new BrokerError('engine_failed', 'no'))).toBe(0)
+  admin.disconnect()
 })
 
 test('all that wait are ended with their reasons, and what somebody has taken goes on', async ({ site: { a, b, worker, stateOf } }) => {

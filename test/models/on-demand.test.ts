@@ -119,6 +119,21 @@ test('names that may not be pulled, and those that no registry has, are refused 
   await until('nothing waits', async () => (await statusOf(site.url)).lanes.every(({ waiting }) => waiting === 0))
 })
 
+test('a name that no registry has leaves no lane behind, also where nobody has waited for the answer', async ({ drover, scripted }) => {
+  const site = await modelSite({ drover, scripted }, { nodes: ['n1'], library: HELD, env: PULL })
+  const lanes = async () => (await statusOf(site.url)).lanes.map(({ model }) => model)
+  expect((await send(`${site.url}/api/chat`, { body: JSON.stringify(chat('nobody', 'n', false)) })).status).toBe(404)
+  const left = ask(site.url, 'ollama.chat', { key: 'left', model: 'big' })
+  await until('it is being brought', () => isBrought(site.url), 60_000)
+  left.leave()
+  await expect(left.told).rejects.toThrow()
+  await until('their lanes are gone', async () => (await lanes()).every((model) => model !== 'nobody:latest' && model !== MODEL), 60_000)
+  await release(site)
+  // And are there again when they are needed.
+  expect(await ask(site.url, 'ollama.chat', { key: 'again', model: 'big' }).told).toMatchObject({ ended: true, verdict: { ok: true } })
+  expect(await lanes()).toContain(MODEL)
+})
+
 test('a model for which there is no room is told with the reason, and nobody waits on', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: ['n1'], library: [{ name: 'full', fails: 'no space left on device' }], env: PULL })
   for (const { status, text } of await askAll(site.url, 'full')) {

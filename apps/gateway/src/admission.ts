@@ -23,6 +23,8 @@ interface Known {
   refused: Refused
 }
 
+/** Lanes of which something is known; more are none in use. */
+const MOST_LANES = 10_000
 /** Redis' memory is looked at this often, ms. */
 const LOOK_MS = 1_000
 /** So much less than what closed the door, as a share of the limit, opens it again: it does not flap. */
@@ -114,9 +116,17 @@ export class Admission {
     return error.code === 'deadline_exceeded' ? (this.expectedWaitMs(lane, known.ahead) ?? GUESS_MS) : GUESS_MS
   }
 
+  /** The lane is no more. */
+  forget(lane: Lane): void {
+    this.#lanes.delete(lane)
+  }
+
   #known(lane: Lane): Known {
     let known = this.#lanes.get(lane)
-    if (!known) this.#lanes.set(lane, (known = { slots: 0, ahead: { waiting: 0, running: 0 }, refused: { count: 0, at: 0 } }))
+    if (known) return known
+    const [oldest] = this.#lanes.keys()
+    if (oldest !== undefined && this.#lanes.size >= MOST_LANES) this.#lanes.delete(oldest)
+    this.#lanes.set(lane, (known = { slots: 0, ahead: { waiting: 0, running: 0 }, refused: { count: 0, at: 0 } }))
     return known
   }
 

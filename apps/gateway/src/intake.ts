@@ -71,7 +71,8 @@ export const intake = async (deps: IntakeDeps, { dialect, request, once, caller,
   const requires: Requirements = { engine: request.engine ?? dialect.engine, layout: request.layout ?? wantedLayout(headers) }
   const isBrought = held === undefined && isServedByPulled(requires)
   if (!isBrought) checkHope(view, model, { dialect, request, requires })
-  else if (!onDemand?.hasRoomFor(model)) throw cannotRun(request.model, 'no node holds it, and none with an Ollama is there that could take it')
+  else if (!onDemand?.hasRoomFor(model, requires)) throw cannotRun(request.model, 'no node holds it, and none with an Ollama is there that could take it')
+  if (isBrought) onDemand?.enter(model)
   const lane = laneOf(model, jobClass, requires)
   let counted = false
   const slots = view.holdersFor(model, requires).reduce((sum, { node, engine }) => sum + (node.draining ? 0 : slotsFor(engine, model)), 0)

@@ -72,6 +72,7 @@ runMain(async () => {
           timeoutMs: config.modelTimeout,
           onBrought: (fields) => log.info(fields, 'model brought for jobs that wait'),
           onFailed: (fields) => log.warn(fields, 'model cannot be brought: the jobs that wait for it have failed'),
+          onForgotten: (lane) => admission.forget(lane),
           onError,
         })
       : undefined
@@ -119,7 +120,7 @@ runMain(async () => {
     modelTimeoutMs: config.modelTimeout,
     reconcileGraceMs: config.reconcileGrace,
   }
-  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, configured: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
+  const { reconciler, onDesired } = await reconcile({ broker, view, id, settings, described: config.models && { models: config.models, prune: config.modelsPrune }, log, onError })
   const entrance = access({ host: config.host, apiKey: config.apiKey, open: config.open, keys: broker.apiKeys, origins: config.origins })
   const runners = store && batchRunners({ broker, view, admission, onDemand, store, settings, callerOf: entrance.callerOf, onError })
   const app = gatewayApp({

@@ -6,7 +6,7 @@ export const keys = (prefix: string) => ({
   lanePrefix: `${prefix}:lane`,
   /** A key of BullMQ's for a lane: `marker`, `prioritized`, `wait`, `active`, `stalled`, `meta`, or `<job>:lock`. Or one of ours, listed in `lua/job.lua`: `ranks`, `since`. */
   ofLane: (lane: Lane, name: string) => `${prefix}:lane:${lane}:${name}`,
-  /** Set, for ever: every lane that ever had a job. */
+  /** Set, for ever: every lane that has had a job, but for those that were forgotten (`lua/forget.lua`). */
   lanes: `${prefix}:lanes`,
   /** Hash, for ever: bytes of the living jobs of each lane, envelopes and bodies. */
   bytes: `${prefix}:bytes`,
@@ -114,12 +114,17 @@ export const keys = (prefix: string) => ({
 })
 export type Keys = ReturnType<typeof keys>
 
+/** Lanes whose keys are kept: more than there are models in use. */
+const MOST_KEPT = 10_000
+
 /** The same keys of a lane, made once and kept: they are needed for every job. */
 export const laneKeys = (named: Keys, names: readonly string[]): ((lane: Lane) => readonly string[]) => {
   const made = new Map<Lane, readonly string[]>()
   return (lane) => {
     let list = made.get(lane)
-    if (!list) made.set(lane, (list = names.map((name) => named.ofLane(lane, name))))
+    if (list) return list
+    if (made.size >= MOST_KEPT) made.clear()
+    made.set(lane, (list = names.map((name) => named.ofLane(lane, name))))
     return list
   }
 }

@@ -46,6 +46,11 @@ export class Lanes {
     return backend
   }
 
+  /** Of lanes that are not there any more nothing is kept. */
+  keepOnly(there: ReadonlySet<Lane>): void {
+    for (const lane of this.#lanes.keys()) if (!there.has(lane)) this.#lanes.delete(lane)
+  }
+
   /** BullMQ's bookkeeping after our record stands. Answers false when the lease was lost meanwhile, which is harmless. */
   async finish(lane: Lane, id: JobId, token: string): Promise<boolean> {
     return this.#lane(lane)

@@ -117,6 +117,10 @@ export const openGateway = async (id: string, { laneLimit, laneBytes, onEnded, .
     get up() {
       return redis.status === 'ready'
     },
+    /** ms for which Redis has been there without a break. */
+    get upMs() {
+      return upMs()
+    },
     /** Redis has been there for long enough that the silence of others says something. */
     get mayJudge() {
       return upMs() >= JUDGE_AFTER_MS

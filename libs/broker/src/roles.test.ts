@@ -16,7 +16,7 @@ const SCRIPTS: Record<Role, { bullmq: string[]; own: string[] }> = {
   gateway: {
     bullmq: ['addPrioritizedJob-9', 'removeJob-2', 'moveStalledJobsToWait-9'],
     own: [
-      'submit', 'settle', 'follow', 'read', 'progress', 'inspect', 'drop', 'claim', 'view', 'heartbeat', 'nodes', 'sweep', 'announce', 'key', 'awaited', 'refuse', 'desired_put', 'desired_turn',
+      'submit', 'settle', 'follow', 'read', 'progress', 'inspect', 'drop', 'claim', 'view', 'heartbeat', 'nodes', 'sweep', 'announce', 'key', 'awaited', 'refuse', 'forget', 'desired_put', 'desired_turn',
       ...OF_BATCHES, ...OF_WEBHOOKS, ...OF_RESPONSES,
     ],
   },

@@ -14,7 +14,7 @@ const OF = {
 } as const
 const names = [
   'submit', 'take', 'append', 'settle', 'follow', 'release', 'renew', 'reclaim', 'read', 'progress', 'inspect', 'drop', 'claim', 'pulls', 'view', 'heartbeat', 'nodes', 'sweep', 'key', 'announce',
-  'enlist', 'delist', 'awaited', 'refuse', 'desired_put', 'desired_turn',
+  'enlist', 'delist', 'awaited', 'refuse', 'forget', 'desired_put', 'desired_turn',
   ...OF.batch, ...OF.webhook, ...OF.responses, ...OF.loan,
 ] as const
 export type ScriptName = (typeof names)[number]

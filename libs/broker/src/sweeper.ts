@@ -41,7 +41,9 @@ export const sweeper = ({ id, redis, keys, base, lanes, scripts, onError, onReco
       const [mine, ...ended] = (await scripts.sweep([keys.sweep, keys.deadlines, keys.jobsUntil], [base, LINGER_MS, id, TURN_MS, deadlineError, EXPIRED_BATCH])) as [number, ...string[]]
       if (mine === 0) return
       for (let i = 0; i < ended.length; i += 2) await lanes.remove(ended[i + 1] as Lane, ended[i] as JobId)
-      for (const lane of (await redis.smembers(keys.lanes)) as Lane[]) {
+      const known = (await redis.smembers(keys.lanes)) as Lane[]
+      lanes.keepOnly(new Set(known))
+      for (const lane of known) {
         const recovered = await lanes.recoverStalled(lane)
         if (recovered.length > 0) onRecovered?.(lane, recovered)
       }

@@ -24,6 +24,14 @@ test('JSON is read, and an empty file is nothing', () => {
   expect(read('').value).toBeNull()
 })
 
-test.each([['models:\n  a: {replicas: 2\n', /:\d: /], ['a: 1\na: 2\n', ':2: Map keys must be unique']])('a file that is none is refused with the line: %j', (text, problem) => expect(() => read(text)).toThrow(problem))
+const BILLION = ['a: &a [x]', ...[...'bcdefg'].map((name, i) => `${name}: &${name} [${Array.from({ length: 9 }, () => `*${'abcdef'[i]}`).join(',')}]`)].join('\n')
+
+test.each([
+  ['models:\n  a: {replicas: 2\n', /:\d: /],
+  ['a: 1\na: 2\n', ':2: Map keys must be unique'],
+  ['a: &one 1\nb: *one\nc:\n  - *two\nd: *three\n', ':4: Unresolved alias (the anchor must be set before the alias): two'],
+  ['a: *one\nb: &one 1\n', ':1: Unresolved alias'],
+  [BILLION, ':7: Excessive alias count'],
+])('a file that is none is refused with the line: %j', (text, problem) => expect(() => read(text)).toThrow(problem))
 
 test('a file that is not there is named', () => expect(() => readDocument(join(folder, 'none'))).toThrow('none cannot be read'))

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document as YamlDocument } from 'yaml'
 import { EXIT, ExitError } from './exit.ts'
 
 /** A YAML or JSON file that somebody has written by hand. */
@@ -22,8 +22,14 @@ export const readDocument = (path: string): Document => {
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const lineOf = (offset: number): string => `${name}:${lines.linePos(offset).line}`
   if (document.errors.length > 0) throw new ExitError(document.errors.map(({ pos, message }) => `${lineOf(pos[0])}: ${message}`).join('\n'), EXIT.refused)
+  let value: unknown
+  try {
+    value = document.toJS()
+  } catch (error) {
+    throw new ExitError(`${lineOf(badAlias(document))}: ${error instanceof Error ? error.message : String(error)}`, EXIT.refused)
+  }
   return {
-    value: document.toJS(),
+    value,
     whereIs: (asked) => {
       let [node, offset]: [unknown, number] = [document.contents, 0]
       for (const part of asked) {
@@ -36,4 +42,20 @@ export const readDocument = (path: string): Document => {
       return lineOf(offset)
     },
   }
+}
+
+/** Where the alias stands for which a document has no value: the first one without an anchor before it, else the last, which is one too many. */
+const badAlias = (document: YamlDocument): number => {
+  const anchors = new Set<string>()
+  let offset = 0
+  visit(document, {
+    Node(_, { anchor }: { anchor?: string }) {
+      if (anchor !== undefined) anchors.add(anchor)
+    },
+    Alias(_, { source, range }) {
+      offset = range?.[0] ?? offset
+      return anchors.has(source) ? undefined : visit.BREAK
+    },
+  })
+  return offset
 }

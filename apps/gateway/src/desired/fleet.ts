@@ -4,6 +4,8 @@ export interface FleetSources {
   nodes: readonly NodeRecord[]
   /** ms since the last sign of life of each node. */
   silent: ReadonlyMap<string, number>
+  /** ms for which signs of life could be heard here: where Redis or all of a site was away, nobody is gone for longer. */
+  heardMs: number
   /** A node that is gone for so long is not waited for, ms. */
   graceMs: number
   memory: Pick<DesiredMemory, 'brought' | 'seen'>
@@ -34,9 +36,9 @@ const there = (node: NodeRecord, { failing, leaving }: Pick<FleetSources, 'faili
 }
 
 /** The nodes as they matter to where models are to be: those that are there, and those that may be back soon, with what they had or were to get. */
-export const fleetOf = ({ nodes, silent, graceMs, memory, ...rest }: FleetSources): FleetNode[] => {
+export const fleetOf = ({ nodes, silent, heardMs, graceMs, memory, ...rest }: FleetSources): FleetNode[] => {
   const living = new Set(nodes.map(({ id }) => id))
-  const away = [...silent].filter(([id, ms]) => !living.has(id) && ms < graceMs)
+  const away = [...silent].filter(([id, ms]) => !living.has(id) && Math.min(ms, heardMs) < graceMs)
   return [
     ...nodes.map((node) => there(node, rest)),
     ...away.map(([id]): FleetNode => {

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto'
 import type { GatewayConnection } from '@drover/broker'
-import { writtenOf, type DesiredState } from '@drover/core'
+import type { DesiredState } from '@drover/core'
 import type { Log } from '@drover/service'
 import type { RegistryView } from '../registry-view.ts'
+import { configured } from './configured.ts'
 import { perform, type PerformDeps } from './perform.ts'
 import { Reconciler } from './reconciler.ts'
 import type { DesiredDeps } from './routes.ts'
@@ -14,20 +14,32 @@ export interface ReconcileOptions {
   id: string
   settings: PerformDeps['settings'] & Pick<DesiredDeps['settings'], 'reconcileGraceMs'>
   /** What the configuration describes, if it does. */
-  configured: DesiredState | undefined
+  described: DesiredState | undefined
   log: Log
   onError(error: unknown): void
 }
 
 /** The gateway's part in keeping models where they are to be. What the configuration says holds from now on, unless it was said before. */
-export const reconcile = async ({ broker, view, id, settings, configured, log, onError }: ReconcileOptions): Promise<{ reconciler: Reconciler; onDesired: DesiredDeps['onDesired'] }> => {
+export const reconcile = async ({ broker, view, id, settings, described, log, onError }: ReconcileOptions): Promise<{ reconciler: Reconciler; onDesired: DesiredDeps['onDesired'] }> => {
   const deps = { broker, view, settings }
+  const onDesired: DesiredDeps['onDesired'] = (fields) => {
+    log.info(fields, 'models described')
+    void reconciler.look()
+  }
+  const describe = configured({
+    store: broker.desired,
+    state: described,
+    onDesired,
+    onPutOff: (fields) => log.warn(fields, 'models of the configuration cannot be described yet'),
+  })
   const reconciler = new Reconciler({
     id,
     store: broker.desired,
+    describe,
     nodes: () => view.nodes,
     refresh: () => view.refresh(),
     silentFor: () => broker.registry.silentFor(),
+    heardMs: () => broker.upMs,
     mayJudge: () => broker.up && broker.mayJudge,
     graceMs: settings.reconcileGraceMs,
     perform: (change, how) => perform(deps, change, how),
@@ -35,14 +47,6 @@ export const reconcile = async ({ broker, view, id, settings, configured, log, o
     onFailed: (fields) => log.warn(fields, 'models could not be changed as described'),
     onError,
   })
-  const onDesired: DesiredDeps['onDesired'] = (fields) => {
-    log.info(fields, 'models described')
-    void reconciler.look()
-  }
-  if (configured) {
-    const written = writtenOf(configured)
-    const { version, changed } = await broker.desired.put(written, createHash('sha256').update(JSON.stringify(written)).digest('hex'))
-    if (changed) onDesired({ version, models: configured.models.size, by: 'configuration' })
-  }
+  await describe()
   return { reconciler, onDesired }
 }

@@ -27,6 +27,7 @@ const stage = (written: WrittenState, nodes: NodeRecord[]) => {
     nodes,
     started: [] as Started[],
     told: [] as string[],
+    describe: () => {},
     find: (key: string) => world.started.find(({ change }) => changeKey(change) === key)!,
     begun: () => world.started.map(({ change }) => changeKey(change)),
   }
@@ -40,9 +41,11 @@ const stage = (written: WrittenState, nodes: NodeRecord[]) => {
       },
       giveBack: async () => void (world.mine = false),
     },
+    describe: async () => world.describe(),
     nodes: () => world.nodes,
     refresh: async () => undefined,
     silentFor: async () => new Map(),
+    heardMs: () => Infinity,
     mayJudge: () => true,
     graceMs: 1_000,
     perform: (change, { signal }) => new Promise((resolve, reject) => world.started.push({ change, signal, memory: world.memory, done: resolve, fail: reject })),
@@ -82,6 +85,13 @@ test('what fails waits, another node takes its place, and a new description begi
   world.version = 2
   await reconciler.look()
   expect(world.begun()).toHaveLength(3)
+})
+
+test('what is still to be described is so before it is looked what there is to do', async () => {
+  const { reconciler, world } = stage({}, [node('n1')])
+  world.describe = () => void (world.state = DesiredState.parse({ models: { m: {} } }))
+  await reconciler.look()
+  expect(world.begun()).toEqual(['pull m:latest n1'])
 })
 
 test('a node that goes in the middle has not failed', async () => {

@@ -9,9 +9,13 @@ export interface ReconcilerOptions {
   /** This gateway. */
   id: string
   store: Pick<DesiredModelStore, 'turn' | 'giveBack'>
+  /** Describes what is still to be described; absent: nothing. */
+  describe?(): Promise<void>
   nodes(): readonly NodeRecord[]
   refresh(): Promise<void>
   silentFor(): Promise<ReadonlyMap<string, number>>
+  /** ms for which signs of life could be heard. */
+  heardMs(): number
   /** Redis is there, and has been for long enough that the silence of others says something. */
   mayJudge(): boolean
   graceMs: number
@@ -98,7 +102,8 @@ export class Reconciler {
   }
 
   async #once(): Promise<void> {
-    const { id, store } = this.#options
+    const { id, store, describe } = this.#options
+    await describe?.()
     const turn = await store.turn(id, { held: this.#mine !== undefined })
     if (!turn) return this.#notOurs()
     this.#lostAt = undefined
@@ -127,14 +132,14 @@ export class Reconciler {
   }
 
   async #compare(desired: DesiredState, memory: DesiredMemory): Promise<{ nodes: FleetNode[]; changes: ReturnType<typeof changesTo> }> {
-    const { refresh, silentFor, nodes: living, graceMs } = this.#options
+    const { refresh, silentFor, heardMs, nodes: living, graceMs } = this.#options
     await refresh()
     const silent = await silentFor()
     const now = this.#now()
     // What is being deleted is no copy any more: else another could be taken for the one that is too many.
     const deleting = [...this.#running.values()].filter(({ change }) => change.action === 'delete')
     const leaving = (node: string) => new Set(deleting.filter(({ change }) => change.node === node).map(({ change }) => change.model))
-    const nodes = fleetOf({ nodes: living(), silent, graceMs, memory, leaving, failing: (node) => this.#attempts.failing(node, now) })
+    const nodes = fleetOf({ nodes: living(), silent, heardMs: heardMs(), graceMs, memory, leaving, failing: (node) => this.#attempts.failing(node, now) })
     return { nodes, changes: changesTo({ desired, nodes, memory: this.#mine?.memory ?? memory }) }
   }
 

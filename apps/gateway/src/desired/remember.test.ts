@@ -61,6 +61,6 @@ test('a node that is not there is one for as long as it is waited for, with what
     record('n3', { changesModels: undefined }),
   ]
   const silent = new Map([['n1', 0], ['n4', 4_999], ['n5', 4_000], ['n6', 5_000]])
-  const shown = fleetOf({ nodes, silent, graceMs: 5_000, memory: { seen: [at('n4'), at('n6')], brought: [at('n5')] }, failing: () => none }).map((each) => [each.node, each.state, [...each.held], [...each.loaded], each.free, each.takes(M)])
+  const shown = fleetOf({ nodes, silent, heardMs: Infinity, graceMs: 5_000, memory: { seen: [at('n4'), at('n6')], brought: [at('n5')] }, failing: () => none }).map((each) => [each.node, each.state, [...each.held], [...each.loaded], each.free, each.takes(M)])
   expect(shown).toEqual([['n1', 'there', [M], [M], 5, true], ['n2', 'drained', [], [], 0, false], ['n3', 'drained', [], [], 0, true], ['n4', 'away', [M], [], 0, false], ['n5', 'away', [M], [], 0, false]])
 })

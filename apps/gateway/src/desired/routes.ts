@@ -8,7 +8,7 @@ import type { RegistryView } from '../registry-view.ts'
 import { NOTHING, shownState } from './shown.ts'
 
 export interface DesiredDeps extends NativeDeps {
-  broker: { desired: Pick<GatewayConnection['desired'], 'read' | 'put'>; registry: Pick<GatewayConnection['registry'], 'silentFor'> }
+  broker: { desired: Pick<GatewayConnection['desired'], 'read' | 'put'>; registry: Pick<GatewayConnection['registry'], 'silentFor'>; readonly upMs: number }
   view: RegistryView
   settings: NativeDeps['settings'] & { reconcileGraceMs: number }
   /** Another state is described: what is to be done is looked at now. */
@@ -30,7 +30,7 @@ export const desiredRoutes = (app: Hono<GatewayEnv>, deps: DesiredDeps): void =>
     const { broker, view, settings } = deps
     await view.refresh()
     const silent = await broker.registry.silentFor()
-    return c.json(shownState(kept, { nodes: view.nodes, silent, graceMs: settings.reconcileGraceMs, allows: c.get('caller').allowsModel }))
+    return c.json(shownState(kept, { nodes: view.nodes, silent, heardMs: broker.upMs, graceMs: settings.reconcileGraceMs, allows: c.get('caller').allowsModel }))
   }
 
   const describe = async (state: DesiredState, c: Context<GatewayEnv>): Promise<Response> => {

@@ -7,17 +7,17 @@ const time = (ms: number): string => new Date(ms).toISOString()
 /** Nobody has described anything. */
 export const NOTHING: KeptState = { version: 0, state: DesiredState.parse({}), at: 0, memory: NO_MEMORY }
 
-export interface ShownOptions extends Pick<FleetSources, 'nodes' | 'silent' | 'graceMs'> {
+export interface ShownOptions extends Pick<FleetSources, 'nodes' | 'silent' | 'heardMs' | 'graceMs'> {
   /** Models of which the caller is told; absent: all. */
   allows?: ((model: string) => boolean) | undefined
 }
 
 /** What is described, what is not so yet, and what is being done about it. */
-export const shownState = ({ version, state, at, memory, report }: KeptState, { nodes, silent, graceMs, allows = () => true }: ShownOptions) => {
+export const shownState = ({ version, state, at, memory, report }: KeptState, { nodes, silent, heardMs, graceMs, allows = () => true }: ShownOptions) => {
   const told = <T extends { model: string }>(all: readonly T[] = []): T[] => all.filter(({ model }) => allows(model))
   const held = report?.failures.filter(({ action, nextAt }) => action === 'pull' && nextAt > Date.now()) ?? []
   const failing = (node: string) => new Set(held.filter((each) => each.node === node).map(({ model }) => model as ModelName))
-  const { actions, drift } = changesTo({ desired: state, nodes: fleetOf({ nodes, silent, graceMs, memory, failing }), memory })
+  const { actions, drift } = changesTo({ desired: state, nodes: fleetOf({ nodes, silent, heardMs, graceMs, memory, failing }), memory })
   const models = new Map([...state.models].filter(([model]) => allows(model)))
   return {
     version,

@@ -1,11 +1,12 @@
 import { readLane, type GatewayConnection, type Lane, type WaitingRequest } from '@drover/broker'
-import { BrokerError, canonicalName, meets, placeModel, pullableMatcher, toBrokerError, type ErrorCode, type ModelName, type Requirements } from '@drover/core'
+import { BrokerError, canonicalName, Layout, meets, placeModel, pullableMatcher, toBrokerError, type ErrorCode, type ModelHost, type ModelName, type Requirements } from '@drover/core'
 import { dialects, isUnknownModel, nameForEngine } from '@drover/dialects'
 import { notFound } from '../not-found.ts'
 import type { RegistryView } from '../registry-view.ts'
+import { AwaitedModels } from './awaited.ts'
 import { Bringing } from './bringing.ts'
 import { workOnNodes, type FleetDeps } from './fleet-work.ts'
-import { placesFor } from './hosts.ts'
+import { hostsFor, placesFor } from './hosts.ts'
 
 export interface OnDemandOptions {
   broker: FleetDeps['broker'] & Pick<GatewayConnection, 'depths' | 'waiting' | 'up'>
@@ -18,13 +19,21 @@ export interface OnDemandOptions {
   onBrought(fields: { model: ModelName; node: string | undefined; ms: number }): void
   /** `jobs`: those that have failed by it, here. */
   onFailed(fields: { model: ModelName; reason: string; jobs: number }): void
+  /** A lane is no more, since nothing was in it and nobody holds its model. */
+  onForgotten(lane: Lane): void
   onError(error: unknown): void
 }
 
+/** What a model is brought for: jobs that any engine answers, or those that only an Ollama does. */
+type Need = Pick<Requirements, 'engine'>
+const NEEDS: readonly Need[] = [{ engine: 'ollama' }, {}]
+
+type Depth = Awaited<ReturnType<GatewayConnection['depths']>>[number]
+
 /** How often lanes are looked at that may wait for a model, ms. */
 const LOOK_MS = 1_000
-/** A registry that has just said that it has no such model is not asked again, ms: a client may come back at once, and a batch has many lines. */
-const UNKNOWN_MS = 10_000
+/** Most lanes that are taken away in one look. */
+const MOST_FORGOTTEN = 200
 /** After these a pull is tried again while its jobs wait; everything else is an engine's own word, and told to them. */
 const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['node_lost', 'cancelled', 'draining', 'queue_full', 'broker_unavailable'])
 
@@ -38,9 +47,9 @@ export class OnDemand {
   #bringing = new Map<ModelName, Bringing>()
   /** When models came that jobs had waited for, `performance.now()`. */
   #cameAt = new Map<ModelName, number>()
-  /** Models that no registry has, and when it said so, `performance.now()`. */
-  #unknown = new Map<ModelName, { error: BrokerError; at: number }>()
+  #awaited = new AwaitedModels()
   #looking = false
+  #failing = false
   #again = false
   #stopped = false
   #timer: NodeJS.Timeout
@@ -57,9 +66,23 @@ export class OnDemand {
     return model !== undefined && this.#mayPull(model) && !this.#options.view.short.has(model) ? model : undefined
   }
 
-  /** Whether a node is there to which it could be brought. */
-  hasRoomFor(model: ModelName): boolean {
-    return placesFor(this.#options.view, model).hosts.length > 0
+  /** Whether a node is there to which it could be brought for jobs that require this. */
+  hasRoomFor(model: ModelName, need: Need): boolean {
+    return this.#placesFor(model, need).length > 0
+  }
+
+  /** A models folder is no place for what an Ollama is to answer. */
+  #placesFor(model: ModelName, { engine }: Need): ModelHost[] {
+    const { view } = this.#options
+    const { hosts } = placesFor(view, model)
+    if (engine === undefined) return hosts
+    const roomy = new Set(hosts.map(({ node }) => node))
+    return hostsFor(view, model).filter(({ node }) => roomy.has(node))
+  }
+
+  /** A job for it is let in. @throws BrokerError `queue_full` when others wait for too many models that nobody holds */
+  enter(model: ModelName): void {
+    this.#awaited.enter(model)
   }
 
   /** Why jobs for a model wait, where that is why. */
@@ -83,33 +106,53 @@ export class OnDemand {
     this.#looking = true
     while (this.#again && !this.#stopped && this.#options.broker.up) {
       this.#again = false
-      await this.#look().catch(this.#options.onError)
+      await this.#look().then(() => (this.#failing = false), (error: unknown) => this.#report(error))
     }
     this.#looking = false
   }
 
+  /** What is repeated every second fails every second: that is said once. A Redis that is away others speak of. */
+  #report(error: unknown): void {
+    if (!this.#failing && !this.#stopped && toBrokerError(error).retry !== 'caller') this.#options.onError(error)
+    this.#failing = true
+  }
+
   async #look(): Promise<void> {
-    const waiting = await this.#waiting()
-    const candidates = [...waiting].filter(([model]) => this.#bringing.has(model) || !this.#options.view.holders.has(model))
-    const wanted = new Map<ModelName, WaitingRequest>()
-    for (const [model, lanes] of candidates) {
+    const depths = await this.#options.broker.depths()
+    const waiting = this.#waitingIn(depths)
+    const wanted = new Map<ModelName, WaitingRequest & { lanes: readonly Lane[] }>()
+    for (const [model, all] of waiting) {
+      const lanes = this.#bringing.has(model) ? all : all.filter((lane) => !this.#isHeld(model, readLane(lane)))
       const request = await this.#wantedIn(lanes)
-      if (request) wanted.set(model, request)
+      if (request) wanted.set(model, { ...request, lanes })
     }
     for (const [model, bringing] of this.#bringing) if (!wanted.has(model)) bringing.leave()
-    for (const [model, { at }] of this.#unknown) if (performance.now() - at > UNKNOWN_MS) this.#unknown.delete(model)
-    for (const [model, { asked }] of wanted) {
-      if (this.#bringing.has(model) || !(await this.#isMissing(model))) continue
-      const unknown = this.#unknown.get(model)
-      if (unknown) await this.#refuse(model, unknown.error)
-      else void this.#bring(model, asked)
+    this.#awaited.found(wanted.keys())
+    for (const [model, { asked, lanes }] of wanted) {
+      const need = this.#bringing.has(model) ? undefined : await this.#needOf(model, lanes)
+      if (!need) continue
+      const unknown = this.#awaited.refusal(model)
+      if (unknown) await this.#refuse(model, need, unknown)
+      else void this.#bring(model, asked, need)
     }
+    await this.#forgetEmpty(depths)
+  }
+
+  /** Lanes of models that did not come, or that came and went: else each name that somebody makes up would be looked at for ever. */
+  async #forgetEmpty(depths: readonly Depth[]): Promise<void> {
+    const { view, broker, onForgotten } = this.#options
+    const isGone = (model: ModelName) => !view.holders.has(model) && !view.short.has(model) && !Layout.options.some((layout) => view.mayCome(model, { layout }))
+    const empty = depths.filter(({ lane, waiting, running }) => {
+      const { model } = readLane(lane)
+      return waiting + running === 0 && this.#mayPull(model) && !this.#bringing.has(model) && isGone(model)
+    })
+    for (const { lane } of empty.slice(0, MOST_FORGOTTEN)) if (await broker.waiting.forget(lane)) onForgotten(lane)
   }
 
   /** Lanes in which jobs wait that a model which may be brought would let begin. */
-  async #waiting(): Promise<Map<ModelName, Lane[]>> {
+  #waitingIn(depths: readonly Depth[]): Map<ModelName, Lane[]> {
     const lanes = new Map<ModelName, Lane[]>()
-    for (const { lane, waiting } of await this.#options.broker.depths()) {
+    for (const { lane, waiting } of depths) {
       const { model, ...required } = readLane(lane)
       if (waiting === 0 || !this.#mayPull(model) || !isServedByPulled(required)) continue
       lanes.set(model, [...(lanes.get(model) ?? []), lane])
@@ -126,27 +169,42 @@ export class OnDemand {
     return undefined
   }
 
-  /** Nobody holds it, nor is expected to hold it again by himself. */
-  async #isMissing(model: ModelName): Promise<boolean> {
+  #isHeld(model: ModelName, { engine }: Need): boolean {
     const { view } = this.#options
-    return (await view.resolve(model)) === undefined && !view.short.has(model)
+    return engine === undefined ? view.holders.has(model) : view.holdersFor(model, { engine }).length > 0
   }
 
-  async #bring(model: ModelName, asked: string): Promise<void> {
-    const { view, onBrought, onFailed, onError } = this.#options
+  /** Nobody who could answer holds it, nor is expected to hold it again by himself. */
+  async #isMissing(model: ModelName, { engine }: Need): Promise<boolean> {
+    const { view } = this.#options
+    const known = await view.resolve(model)
+    if (view.short.has(model)) return false
+    return known === undefined || (engine !== undefined && !this.#isHeld(model, { engine }) && !view.mayCome(model, { engine }))
+  }
+
+  /** What a model is to be brought for: for jobs that require an Ollama where one may take it, since that answers others, too. */
+  async #needOf(model: ModelName, lanes: readonly Lane[]): Promise<Need | undefined> {
+    const asked = new Set(lanes.map((lane) => readLane(lane).engine))
+    const missing: Need[] = []
+    for (const need of NEEDS) if (asked.has(need.engine) && (await this.#isMissing(model, need))) missing.push(need)
+    return missing.find((need) => this.hasRoomFor(model, need)) ?? missing[0]
+  }
+
+  async #bring(model: ModelName, asked: string, need: Need): Promise<void> {
+    const { onBrought, onFailed, onError } = this.#options
     const bringing = new Bringing()
     const begun = performance.now()
     this.#bringing.set(model, bringing)
     try {
-      const error = await this.#pull(model, asked, bringing)
+      const error = await this.#pull(model, asked, need, bringing)
       // Where its jobs were taken before we heard that it is there, the pull has been left as one that nobody waits for.
-      if (view.holders.has(model)) {
+      if (this.#isHeld(model, need)) {
         this.#cameAt.set(model, performance.now())
         return onBrought({ model, node: bringing.node, ms: Math.round(performance.now() - begun) })
       }
       if (!error || PASSING.has(error.code)) return
-      if (isUnknownModel(error.message)) this.#unknown.set(model, { error, at: performance.now() })
-      onFailed({ model, reason: error.message, jobs: await this.#refuse(model, error) })
+      if (isUnknownModel(error.message)) this.#awaited.isUnknown(model, error)
+      onFailed({ model, reason: error.message, jobs: await this.#refuse(model, need, error) })
     } catch (thrown) {
       if (!PASSING.has(toBrokerError(thrown).code)) onError(thrown)
     } finally {
@@ -155,18 +213,18 @@ export class OnDemand {
   }
 
   /** Resolves when it is over. @returns why it did not come; `undefined` also where that is to be looked at once more */
-  async #pull(model: ModelName, asked: string, bringing: Bringing): Promise<BrokerError | undefined> {
+  async #pull(model: ModelName, asked: string, need: Need, bringing: Bringing): Promise<BrokerError | undefined> {
     const { broker, view, timeoutMs } = this.#options
     const claim = async (nodes: readonly string[]) => {
       const [claimed] = await broker.pulls.claim({ model, insecure: false, nodes, most: 1, timeoutMs })
       if (claimed) bringing.node = claimed.node
       return claimed
     }
-    const first = await claim(placeModel(placesFor(view, model).hosts, 1).on)
+    const first = await claim(placeModel(this.#placesFor(model, need), 1).on)
     if (!first) return undefined
     // A pull that ended before this claim is known of now.
     await this.#lookAnew()
-    if (view.holders.has(model)) return undefined
+    if (this.#isHeld(model, need)) return undefined
     const { failed } = await workOnNodes(this.#options, {
       work: { call: 'pull', model: nameForEngine(asked), insecure: false },
       model,
@@ -175,7 +233,7 @@ export class OnDemand {
       again: (node) => claim([node]),
       another: async (used) => {
         await view.refresh()
-        return claim(placeModel(placesFor(view, model).hosts.filter(({ node }) => !used.has(node)), 1).on)
+        return claim(placeModel(this.#placesFor(model, need).filter(({ node }) => !used.has(node)), 1).on)
       },
       signal: bringing.left,
       onLine: (line) => bringing.take(line),
@@ -191,11 +249,15 @@ export class OnDemand {
     await view.refresh()
   }
 
-  /** All jobs that wait for it end with the reason, each in the words of its own API. */
-  async #refuse(model: ModelName, error: BrokerError): Promise<number> {
+  /** All jobs that wait for what did not come end with the reason, each in the words of its own API. */
+  async #refuse(model: ModelName, need: Need, error: BrokerError): Promise<number> {
     const { broker } = this.#options
+    const lanes = (this.#waitingIn(await broker.depths()).get(model) ?? []).filter((lane) => {
+      const { engine } = readLane(lane)
+      return !this.#isHeld(model, { engine }) && (engine === undefined || engine === need.engine)
+    })
     let ended = 0
-    for (const lane of (await this.#waiting()).get(model) ?? [])
+    for (const lane of lanes)
       ended += await broker.waiting.refuse(lane, ({ dialect, asked }) => (isUnknownModel(error.message) ? notFound(dialects[dialect], asked) : notBrought(asked, error)))
     return ended
   }

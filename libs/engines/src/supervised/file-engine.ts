@@ -124,7 +124,7 @@ export const fileEngine = ({ id, layout, url, files: list, holds = (held) => hel
       try {
         const refusal = options.room.refusal(file)
         if (refusal) throw refusal
-        if (ctxOf(file) !== before) await orAborted(memory.release(file.model), signal)
+        if (ctxOf(file) !== before) await memory.release(file.model, signal)
         await using(file, signal, async () => undefined)
       } catch (error) {
         // What comes next is to find it as it was.
@@ -134,8 +134,13 @@ export const fileEngine = ({ id, layout, url, files: list, holds = (held) => hel
       }
     },
     async unload({ model }, signal) {
-      memory.keep(model, undefined)
-      await orAborted(memory.release(model), signal)
+      const kept = memory.keep(model, undefined)
+      try {
+        await memory.release(model, signal)
+      } catch (error) {
+        memory.keep(model, kept)
+        throw error
+      }
       const file = fileOf(model)
       if (file) setContext?.(file, undefined)
     },

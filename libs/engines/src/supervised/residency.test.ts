@@ -56,6 +56,7 @@ const house = (options: Partial<ResidencyOptions> = {}) => {
   return { memory, call, running, events, stopped, most: () => most }
 }
 
+const never = new AbortController().signal
 const settled = async (promise: Promise<unknown>) => Promise.race([promise.then(() => true), sleep(40).then(() => false)])
 
 test('calls for a model in memory enter at once, and one start serves all', async () => {
@@ -244,7 +245,7 @@ test('a model that is let go leaves when its calls have ended, and a new one wai
   const first = call(file('a'))
   await first.entered
   let isOut = false
-  const out = memory.release('a' as ModelName).then(() => (isOut = true))
+  const out = memory.release('a' as ModelName, never).then(() => (isOut = true))
   const second = call(file('a'))
   expect(await settled(second.entered)).toBe(false)
   expect([isOut, stopped()]).toEqual([false, []])
@@ -253,7 +254,26 @@ test('a model that is let go leaves when its calls have ended, and a new one wai
   await second.entered
   expect(stopped()).toEqual(['a unloaded'])
   expect(events.filter(({ kind }) => kind === 'started')).toHaveLength(2)
-  await memory.release('nobody' as ModelName)
+  await memory.release('nobody' as ModelName, never)
+})
+
+test('a model that is to be let go and then is not stays, and takes the calls that have waited', async () => {
+  const { memory, call, stopped, events } = house()
+  const first = call(file('a'))
+  await first.entered
+  const [one, other] = [new AbortController(), new AbortController()]
+  const out = [one, other].map(({ signal }) => memory.release('a' as ModelName, signal))
+  const second = call(file('a'))
+  one.abort(new Error('left'))
+  await expect(out[0]).rejects.toThrow('left')
+  // Somebody else still wants it out.
+  expect([memory.admits('a' as ModelName), await settled(second.entered)]).toEqual([false, false])
+  other.abort(new Error('left, too'))
+  await expect(out[1]).rejects.toThrow('left, too')
+  await second.entered
+  first.leave()
+  second.leave()
+  expect([stopped(), events.length, memory.admits('a' as ModelName)]).toEqual([[], 1, true])
 })
 
 test('a model may have a time of its own; one that is to stay makes room, the last of all', async () => {

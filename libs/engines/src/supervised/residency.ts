@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '@drover/core'
 import type { ModelName } from '@drover/core'
+import { orAborted } from '../or-aborted.ts'
 import type { ModelFile } from './model-files.ts'
 import type { Room } from './room.ts'
 import type { RunningServer } from './server-process.ts'
@@ -47,8 +48,8 @@ interface Seat {
   wantedAt?: number | undefined
   /** Why it is being ended; its memory counts until the process is gone. */
   leaving?: 'idle' | 'evicted' | 'changed' | 'unloaded' | 'closed'
-  /** It takes no new calls, and is ended when it is idle. */
-  released?: boolean
+  /** How many wait for it to be let go: it takes no new calls then, and is ended when it is idle. */
+  releases: number
   ending: AbortController
   timer?: NodeJS.Timeout
   /** Resolves when no process of it is left. */
@@ -83,7 +84,7 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
 
   const usable = (model: ModelName): Seat | undefined => {
     const seat = seats.get(model)
-    return seat?.leaving === undefined && !seat?.released ? seat : undefined
+    return seat?.leaving === undefined && !seat?.releases ? seat : undefined
   }
   /** Until when a model in memory takes new calls: its turn lasts for a while although somebody waits for its memory. */
   const turnEnd = (seat: Seat, waiting?: Wish): number => {
@@ -110,7 +111,7 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
   const rest = (seat: Seat): void => {
     if (seat.wishes.size > 0 || seat.leaving !== undefined || !seat.server) return
     clearTimeout(seat.timer)
-    if (seat.released) return end(seat, 'unloaded')
+    if (seat.releases > 0) return end(seat, 'unloaded')
     const keep = keepOf(seat.file)
     if (keep === 0) end(seat, 'idle')
     else if (keep !== Infinity) seat.timer = setTimeout(end, keep, seat, 'idle')
@@ -197,7 +198,7 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
         queue.splice(queue.indexOf(wish), 1)
         wish.refuse(refusal)
       } else if (!seats.has(model) && makeRoom(wish)) {
-        const fresh: Seat = { file: wish.file, wishes: new Set(), usedAt: performance.now(), ending: new AbortController() }
+        const fresh: Seat = { file: wish.file, wishes: new Set(), usedAt: performance.now(), releases: 0, ending: new AbortController() }
         seats.set(model, fresh)
         room.holds(filesOf(seats.values()))
         attach(wish, fresh)
@@ -258,13 +259,22 @@ export const residency = ({ room, start, keepAliveMs, turnMs, onEvent }: Residen
       if (seat) rest(seat)
       return before
     },
-    /** Takes a model out of memory when what uses it has ended; new calls wait for its next start. Resolves when it is out. */
-    async release(model: ModelName): Promise<void> {
+    /**
+     * Takes a model out of memory when what uses it has ended; new calls wait for its next start. Resolves when it is out.
+     * @throws the signal's reason; then one that was not idle yet stays
+     */
+    async release(model: ModelName, signal: AbortSignal): Promise<void> {
+      signal.throwIfAborted()
       const seat = seats.get(model)
-      if (!seat) return
-      seat.released = true
+      if (!seat?.gone) return
+      seat.releases += 1
       rest(seat)
-      await seat.gone
+      try {
+        await orAborted(seat.gone, signal)
+      } finally {
+        seat.releases -= 1
+        queueMicrotask(pump)
+      }
     },
     /** An answer came from the model: the failures before it are forgotten. */
     worked: (model: ModelName) => void failures.delete(model),
