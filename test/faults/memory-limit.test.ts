@@ -168,3 +168,14 @@ test('Redis itself refuses what is new and runs what ends something, before any 
     await broker.close()
   }
 })
+
+test('a gateway starts although Redis is full, and what it is configured to describe is described when there is room', async ({ drover, memory }) => {
+  await memory.full()
+  const gateway = await drover.gateway({ DROVER_MODELS: '{"m": {}}' })
+  const described = async () => (JSON.parse((await send(`${gateway.url}/api/models/desired`, { method: 'GET' })).text) as { version: number; desired: { models: object } })
+  expect(await described()).toMatchObject({ version: 0, desired: { models: {} } })
+  expect(gateway.log()).toMatch(/"level":40[^\n]*"models of the configuration cannot be described yet"/)
+  await memory.limit(0)
+  await until('it is described', async () => (await described()).version === 1)
+  expect(await described()).toMatchObject({ desired: { models: { m: {} } } })
+})

@@ -134,6 +134,16 @@ test('a name that no registry has leaves no lane behind, also where nobody has w
   expect(await lanes()).toContain(MODEL)
 })
 
+test('jobs wait for so many models at once; one more is refused, and any number for each of those is not', async ({ drover, scripted }) => {
+  const names = Array.from({ length: 64 }, (_, i) => `big:t${i}`)
+  const site = await modelSite({ drover, scripted }, { nodes: ['n1'], library: names.map((name) => ({ name, size: 1_000_000, layers: 1, stall_at: 400_000 })), env: PULL })
+  for (const name of names) await handIn(site.url, '/api/chat', chat(name, name, false))
+  await until('one is being brought', async () => (await statusOf(site.url)).lanes.some(({ being_brought: brought }) => brought !== undefined && brought !== null), 60_000)
+  const refused = await send(`${site.url}/api/chat`, { body: JSON.stringify(chat('big:more', 'more', false)) })
+  expect([refused.status, refused.text]).toEqual([503, expect.stringContaining('64 other models that no node holds are waited for')])
+  await handIn(site.url, '/v1/chat/completions', chat('big:t1', 'another', false))
+})
+
 test('a model for which there is no room is told with the reason, and nobody waits on', async ({ drover, scripted }) => {
   const site = await modelSite({ drover, scripted }, { nodes: ['n1'], library: [{ name: 'full', fails: 'no space left on device' }], env: PULL })
   for (const { status, text } of await askAll(site.url, 'full')) {

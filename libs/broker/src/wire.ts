@@ -1,11 +1,14 @@
 import { BrokerError, WIRE_VERSION } from '@drover/core'
 import type { Redis } from 'ioredis'
+import { isOutOfMemory } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { GATEWAY_TTL_MS } from './registry.ts'
 
-/** A gateway's word on the version of what it writes; the last one counts, while machines are upgraded one by one. */
+/** A gateway's word on the version of what it writes; the last one counts, while machines are upgraded one by one. A Redis without memory refuses it, which ends nothing. */
 export const tellWire = async (redis: Redis, keys: Keys): Promise<void> => {
-  await redis.set(keys.wire, `${WIRE_VERSION}`, 'PX', GATEWAY_TTL_MS)
+  await redis.set(keys.wire, `${WIRE_VERSION}`, 'PX', GATEWAY_TTL_MS).catch((error: unknown) => {
+    if (!isOutOfMemory(error)) throw error
+  })
 }
 
 /**
