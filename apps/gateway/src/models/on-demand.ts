@@ -223,7 +223,7 @@ export class OnDemand {
     const first = await claim(placeModel(this.#placesFor(model, need), 1).on)
     if (!first) return undefined
     // A pull that ended before this claim is known of now.
-    await this.#lookAnew()
+    await view.refreshAnew()
     if (this.#isHeld(model, need)) return undefined
     const { failed } = await workOnNodes(this.#options, {
       work: { call: 'pull', model: nameForEngine(asked), insecure: false },
@@ -238,15 +238,8 @@ export class OnDemand {
       signal: bringing.left,
       onLine: (line) => bringing.take(line),
     })
-    await this.#lookAnew()
+    await view.refreshAnew()
     return bringing.left.aborted ? undefined : failed[0]?.error
-  }
-
-  /** What nodes hold, as it is now or later: a reading that is under way may have begun earlier. */
-  async #lookAnew(): Promise<void> {
-    const { view } = this.#options
-    await view.refresh()
-    await view.refresh()
   }
 
   /** All jobs that wait for what did not come end with the reason, each in the words of its own API. */
