@@ -26,7 +26,7 @@ const NOT_ALONE: Readonly<Record<string, string>> = {
 type Blob = Pick<StoredModel, 'path' | 'digest'>
 
 /** A digest is part of a path: nothing but this form. */
-const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
+export const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
 const Manifest = z.object({ layers: z.array(z.object({ mediaType: z.string(), digest: Digest })).max(64) })
 
 /** A manifest is a few hundred bytes. */
@@ -75,12 +75,17 @@ export const ollamaStore = (folders: readonly string[], onLeftOut: (model: Model
 const blobOf = async (folder: string, manifestPath: string): Promise<Blob | string> => {
   const manifest = Manifest.safeParse(jsonOf(await readFile(manifestPath, 'utf8')))
   if (!manifest.success) return 'its manifest cannot be read'
-  const { layers } = manifest.data
-  for (const { mediaType } of layers) if (NOT_ALONE[mediaType]) return NOT_ALONE[mediaType]
-  const [layer, ...more] = layers.filter(({ mediaType }) => mediaType === MODEL)
-  if (!layer || more.length > 0) return `its weights lie in ${more.length + (layer ? 1 : 0)} files`
+  const layer = weightsIn(manifest.data.layers)
+  if (typeof layer === 'string') return layer
   const digest = layer.digest.slice('sha256:'.length)
   return { path: join(folder, 'blobs', `sha256-${digest}`), digest }
+}
+
+/** The layer that is the whole model as one GGUF file, or why there is none. */
+export const weightsIn = <L extends { mediaType: string }>(layers: readonly L[]): L | string => {
+  for (const { mediaType } of layers) if (NOT_ALONE[mediaType]) return NOT_ALONE[mediaType]
+  const [layer, ...more] = layers.filter(({ mediaType }) => mediaType === MODEL)
+  return layer && more.length === 0 ? layer : `its weights lie in ${more.length + (layer ? 1 : 0)} files`
 }
 
 /** Manifests lie at `HOST/NAMESPACE/MODEL/TAG`; what is not called as a model is none. */
@@ -99,7 +104,7 @@ const entriesOf = (folder: string) => readdir(folder, { withFileTypes: true }).c
 /** Not by links: they may lead round and round. */
 const foldersIn = async (folder: string): Promise<string[]> => (await entriesOf(folder)).filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
 
-const jsonOf = (text: string): unknown => {
+export const jsonOf = (text: string): unknown => {
   try {
     return JSON.parse(text)
   } catch {

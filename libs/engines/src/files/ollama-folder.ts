@@ -3,17 +3,11 @@ import { access, constants, mkdir, readFile, realpath, rename, stat, writeFile }
 import { dirname, join, sep } from 'node:path'
 import { BrokerError, nameParts, type ModelName } from '@drover/core'
 import { z } from 'zod'
-import { MANIFEST_BYTES, manifestsIn } from '../cluster/ollama-store.ts'
+import { Digest, jsonOf, MANIFEST_BYTES, manifestsIn, weightsIn } from '../cluster/ollama-store.ts'
 import { removeOld } from './remove-old.ts'
 
-/** A digest is part of a path: nothing but this form. */
-const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/)
 const Layer = z.object({ mediaType: z.string(), digest: Digest, size: z.int().min(0) })
 const Manifest = z.object({ config: Layer, layers: z.array(Layer).max(64) })
-
-const MODEL = 'application/vnd.ollama.image.model'
-/** Layers without which a model is not what its file alone would be. */
-const BESIDES = new Set(['application/vnd.ollama.image.projector', 'application/vnd.ollama.image.adapter'])
 
 /** A file that is known by its content. */
 export interface Blob {
@@ -33,19 +27,12 @@ export interface OllamaModel {
 
 /** @throws BrokerError `engine_failed` for what is no manifest of a model */
 export const readManifest = (text: string): OllamaModel => {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch {
-    json = undefined
-  }
-  const parsed = Manifest.safeParse(json)
+  const parsed = Manifest.safeParse(jsonOf(text))
   if (text.length > MANIFEST_BYTES || !parsed.success) throw new BrokerError('engine_failed', 'the manifest cannot be read')
   const { config, layers } = parsed.data
   const blobs = new Map([config, ...layers].map(({ digest, size }) => [digest, { digest: digest.slice('sha256:'.length), size }]))
-  const [first, ...more] = layers.filter(({ mediaType }) => mediaType === MODEL)
-  const isAlone = first && more.length === 0 && !layers.some(({ mediaType }) => BESIDES.has(mediaType))
-  return { manifest: text, blobs: [...blobs.values()], weights: isAlone ? blobs.get(first.digest)! : 'it is more than one file of weights' }
+  const weights = weightsIn(layers)
+  return { manifest: text, blobs: [...blobs.values()], weights: typeof weights === 'string' ? weights : blobs.get(weights.digest)! }
 }
 
 /** A folder where an Ollama keeps its models: reads what is in it, and adds to it as Ollama itself would. */
