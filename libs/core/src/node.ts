@@ -96,6 +96,9 @@ export type EngineRecord = z.infer<typeof EngineRecord>
 export const canBring = ({ kind, layout = 'node', only }: { kind: EngineKind; layout?: Layout | undefined; only?: readonly ModelName[] | undefined }, model: ModelName): boolean =>
   kind === 'ollama' && layout === 'node' && only?.includes(model) !== false
 
+/** Whether an engine has a model for itself, not over several nodes. */
+export const holdsItself = ({ layout = 'node', held }: Pick<EngineRecord, 'layout' | 'held'>, model: ModelName): boolean => layout === 'node' && held.some((each) => each.model === model)
+
 /** Concurrent generations of one model on an engine. */
 export const slotsFor = (
   engine: { slotsPerModel: number; slotsByModel?: Readonly<Record<string, number>> | undefined },

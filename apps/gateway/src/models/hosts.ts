@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { BrokerError, byFitness, canBring, hasRoom, inGigabytes, isOnHub, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, byFitness, canBring, hasRoom, holdsItself, inGigabytes, isOnHub, type ModelHost, type ModelName, type NodeRecord } from '@drover/core'
 import type { View } from '../registry-view.ts'
 
 const hostOf = (node: NodeRecord, model: ModelName): ModelHost => ({
@@ -29,7 +29,7 @@ export const pullUnfitness = (node: NodeRecord, model: ModelName): string | unde
   return isForFolder ? idleness(node) : unfitness(node, model)
 }
 
-const pulledHost = (node: NodeRecord, model: ModelName): ModelHost => ({ ...hostOf(node, model), holds: node.engines.some(({ layout, held }) => layout !== 'cluster' && held.some((each) => each.model === model)) })
+const pulledHost = (node: NodeRecord, model: ModelName): ModelHost => ({ ...hostOf(node, model), holds: node.engines.some((engine) => holdsItself(engine, model)) })
 
 /** Nodes that could hold a model, or do. */
 export const hostsFor = ({ nodes }: Pick<View, 'nodes'>, model: ModelName): ModelHost[] => nodes.filter((node) => unfitness(node, model) === undefined).map((node) => hostOf(node, model))
@@ -86,7 +86,7 @@ export interface MemoryHost extends ModelHost {
 }
 
 const inMemory = (node: NodeRecord, model: ModelName): MemoryHost | undefined => {
-  const engines = node.engines.filter(({ layout = 'node', held }) => layout === 'node' && held.some((each) => each.model === model))
+  const engines = node.engines.filter((engine) => holdsItself(engine, model))
   if (engines.length === 0) return undefined
   const unfit = idleness(node)
   return { ...hostOf(node, model), holds: true, loaded: engines.some(({ loaded }) => loaded.some((each) => each.model === model)), ...(unfit !== undefined && { unfit }) }

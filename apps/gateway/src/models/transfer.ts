@@ -1,4 +1,4 @@
-import { BrokerError, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, holdsItself, type NodeRecord } from '@drover/core'
 import { managementNotFound } from '@drover/dialects'
 import type { Context } from 'hono'
 import type { GatewayEnv } from '../app.ts'
@@ -8,8 +8,6 @@ import { answeredInLines, checkAllowed, ordered, type ModelDeps } from './order.
 
 /** A worker that was killed is started again by whoever watches over it. */
 const PATIENCE_MS = 30_000
-
-const holds = ({ engines }: NodeRecord, model: ModelName): boolean => engines.some(({ layout, held }) => layout !== 'cluster' && held.some((each) => each.model === model))
 
 /** `POST /api/transfer`: copies a model from one node to another, without its registry. */
 export const transfer = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<Response>) =>
@@ -21,7 +19,7 @@ export const transfer = (deps: ModelDeps): ((c: Context<GatewayEnv>) => Promise<
     const to = named(view.nodes, order.to ?? '')
     if (to.draining) throw new BrokerError('bad_request', `node '${to.id}' takes no work: it is drained, or is being stopped`)
     if (!to.copies?.into.length) throw new BrokerError('bad_request', `node '${to.id}' has no folder of models that it may write to`)
-    const senders = view.nodes.filter((node) => node.copies && node.id !== to.id && holds(node, model)).map(({ id }) => id)
+    const senders = view.nodes.filter((node) => node.copies && node.id !== to.id && node.engines.some((engine) => holdsItself(engine, model))).map(({ id }) => id)
     const from = work.from === undefined ? undefined : named(view.nodes, work.from).id
     if (from === undefined && senders.length === 0) throw new BrokerError('bad_request', `no other node holds ${work.model} and hands out its files`)
     if (from !== undefined && !senders.includes(from)) throw new BrokerError('bad_request', `node '${from}' does not hold ${work.model}, or hands out no files`)

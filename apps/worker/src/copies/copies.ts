@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import type { WorkerConnection } from '@drover/broker'
-import { BrokerError, canBring, isOnHub, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
+import { BrokerError, canBring, holdsItself, isOnHub, type CopyPlace, type ModelName, type NodeRecord } from '@drover/core'
 import { workFailure, type Progress } from '@drover/dialects'
 import { GgufFolder, OllamaFolder, type Engine, type HubOptions } from '@drover/engines'
 import { EXIT, ExitError, type Log } from '@drover/service'
@@ -197,7 +197,7 @@ const isOf = async (store: OllamaFolder, held: readonly ModelName[]): Promise<bo
 const peersIn = (nodes: readonly NodeRecord[], model: ModelName): Peer[] =>
   nodes
     .flatMap(({ id, copies, engines, preference }) => {
-      const held = engines.flatMap((engine) => (engine.layout === 'cluster' ? [] : engine.held.filter((each) => each.model === model)))
+      const held = engines.filter((engine) => holdsItself(engine, model)).flatMap((engine) => engine.held.filter((each) => each.model === model))
       const newest = held.map(({ modifiedAt }) => Date.parse(modifiedAt) || 0)
       return copies && held.length > 0 ? [{ peer: { node: id, address: copies.address, port: copies.port }, preference, at: Math.max(...newest) }] : []
     })
