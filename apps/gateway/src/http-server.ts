@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { setImmediate as afterReading, setTimeout as sleep } from 'node:timers/promises'
-import { EXIT, ExitError } from '@drover/service'
+import { EXIT, ExitError, portOf } from '@drover/service'
 import { serve } from '@hono/node-server'
 
 /**
@@ -74,8 +74,7 @@ export const listen = async ({ fetch, host, port }: ListenOptions): Promise<Http
   // A model's file over a slow link; whoever sends no header is let go long before.
   server.requestTimeout = 6 * 3_600_000
 
-  const address = server.address()
-  const bound = typeof address === 'object' && address ? address.port : port
+  const bound = portOf(server)
 
   const drain = async (limitMs: number): Promise<void> => {
     draining = true

@@ -1,3 +1,4 @@
+import type { Server } from 'node:net'
 import { z } from 'zod'
 
 const Listening = z.object({ listening: z.url() })
@@ -10,3 +11,9 @@ export const announceListening = (url: string): void => {
 
 /** The address in a child's message, or `undefined` when the message says something else. */
 export const readListening = (message: unknown): string | undefined => Listening.safeParse(message).data?.listening
+
+/** The port of a server that listens over TCP; with port 0 it is only known then. */
+export const portOf = (server: Pick<Server, 'address'>): number => {
+  const address = server.address()
+  return typeof address === 'object' && address ? address.port : 0
+}

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { pipeline } from 'node:stream/promises'
 import type { Tickets } from '@drover/broker'
 import { canonicalName, COPY_BLOBS_PATH, COPY_DESCRIBE_PATH, COPY_FILES_PATH, COPY_SEAL_HEADER, COPY_TICKET_HEADER } from '@drover/core'
+import { portOf } from '@drover/service'
 import type { BlobIntake } from './blob-intake.ts'
 import type { FilesHere } from './files-here.ts'
 import { Rate } from './rate.ts'
@@ -117,9 +118,8 @@ export const startCopyServer = async ({ node, address, port, files, intake, tick
   server.on('clientError', (_error, socket) => socket.destroy())
   server.listen(port, address)
   await once(server, 'listening')
-  const listening = server.address()
   return {
-    port: typeof listening === 'object' && listening ? listening.port : 0,
+    port: portOf(server),
     close() {
       server.close()
       server.closeAllConnections()

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { freePort, type PortRange } from '@drover/engines'
+import { portOf } from '@drover/service'
 
 /** Coordinators that are answered at once; each keeps one connection. */
 const MOST = 1_000
@@ -29,9 +30,8 @@ export const startLineServer = async (node: string, address: string, ports: Port
   })
   server.listen(ports ? await freePort(address, ports) : 0, address)
   await once(server, 'listening')
-  const listening = server.address()
   return {
-    port: typeof listening === 'object' && listening ? listening.port : 0,
+    port: portOf(server),
     close() {
       server.close()
       for (const socket of sockets) socket.destroy()
