@@ -10,7 +10,7 @@ import { splitWords } from '../words.ts'
 import { ModelfileError, parseModelfile, type Modelfile } from './modelfile.ts'
 import { nodesHeader } from './nodes-setting.ts'
 import { sendFile } from './send-file.ts'
-import { INTERRUPTED, linesSettings, oneModel, transfer } from './transfer.ts'
+import { INTERRUPTED, linesSettings, oneModel, showLines } from './transfer.ts'
 
 const createConfig = defineConfig('cli', {
   ...linesSettings,
@@ -60,5 +60,5 @@ export const create = async (argv: readonly string[]): Promise<void> => {
   const gateway = gatewayOf(values)
   const place = values.file ?? '-'
   const [files, adapters] = [await sent(gateway, place, values.from === undefined ? weights : undefined), await sent(gateway, place, paths)]
-  await transfer(gateway, { path: '/api/create', body: { ...fields, model, ...(from !== undefined && { from }), ...(files && { files }), ...(adapters && { adapters }) }, headers: nodesHeader(values.node), raw: values.json })
+  await showLines(gateway, { path: '/api/create', body: { ...fields, model, ...(from !== undefined && { from }), ...(files && { files }), ...(adapters && { adapters }) }, headers: nodesHeader(values.node), raw: values.json })
 }

@@ -5,7 +5,7 @@ import { print } from '../output.ts'
 import { splitWords } from '../words.ts'
 import { change } from './change.ts'
 import { nodesHeader, nodesSetting } from './nodes-setting.ts'
-import { linesSettings, oneModel, transfer } from './transfer.ts'
+import { linesSettings, oneModel, showLines } from './transfer.ts'
 
 const loadingConfig = defineConfig('cli', {
   ...linesSettings,
@@ -26,7 +26,7 @@ export const load = async (argv: readonly string[]): Promise<void> => {
   const { values } = loadConfig(loadingConfig, { argv: flags, usage })
   const { node, replicas, loadKeepAlive: keepAlive, loadNumCtx: numCtx, json: raw } = values
   const wish = { ...(replicas !== undefined && { replicas }), ...(keepAlive !== undefined && { keep_alive: keepAliveOf(keepAlive) }), ...(numCtx !== undefined && { num_ctx: numCtx }) }
-  await transfer(gatewayOf(values), { path: '/api/load', body: { model: oneModel(words, usage), ...wish }, headers: nodesHeader(node), raw })
+  await showLines(gatewayOf(values), { path: '/api/load', body: { model: oneModel(words, usage), ...wish }, headers: nodesHeader(node), raw })
 }
 
 /** `drover unload MODEL…`: out of the memory of all nodes, or of those that are named. */

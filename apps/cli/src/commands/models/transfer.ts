@@ -51,7 +51,7 @@ const shower = (): ((progress: { status: string; digest?: string | undefined; to
   }
 }
 
-interface Transfer {
+interface Asked {
   path: string
   body: object
   headers: Record<string, string>
@@ -59,7 +59,7 @@ interface Transfer {
 }
 
 /** Closing the connection, by Ctrl-C, ends it for this client: when nobody else waits for it, the engine stops. */
-export const transfer = async (gateway: Gateway, { path, body, headers, raw }: Transfer): Promise<void> => {
+export const showLines = async (gateway: Gateway, { path, body, headers, raw }: Asked): Promise<void> => {
   const interrupted = new AbortController()
   process.once('SIGINT', () => interrupted.abort())
   const show = shower()
@@ -95,7 +95,7 @@ export const pull = async (argv: readonly string[]): Promise<void> => {
   const { values } = loadConfig(pullConfig, { argv: flags, usage })
   const { replicas, insecure, node, json: raw } = values
   const labels = Object.fromEntries(values.label.map((label) => [label.slice(0, label.indexOf('=')), label.slice(label.indexOf('=') + 1)]))
-  await transfer(gatewayOf(values), { path: '/api/pull', body: { model: oneModel(words, usage), insecure, ...(replicas !== undefined && { replicas }), ...(values.label.length > 0 && { labels }) }, headers: nodesHeader(node), raw })
+  await showLines(gatewayOf(values), { path: '/api/pull', body: { model: oneModel(words, usage), insecure, ...(replicas !== undefined && { replicas }), ...(values.label.length > 0 && { labels }) }, headers: nodesHeader(node), raw })
 }
 
 /** `drover push MODEL`: from a node that holds it. */
@@ -104,15 +104,15 @@ export const push = async (argv: readonly string[]): Promise<void> => {
   const { words, flags } = splitWords(pushConfig.settings, argv)
   const { values } = loadConfig(pushConfig, { argv: flags, usage })
   const { insecure, node, json: raw } = values
-  await transfer(gatewayOf(values), { path: '/api/push', body: { model: oneModel(words, usage), insecure }, headers: nodesHeader(node), raw })
+  await showLines(gatewayOf(values), { path: '/api/push', body: { model: oneModel(words, usage), insecure }, headers: nodesHeader(node), raw })
 }
 
 /** `drover transfer MODEL --to NODE`: from one node to another, without its registry. */
-export const copy = async (argv: readonly string[]): Promise<void> => {
+export const transfer = async (argv: readonly string[]): Promise<void> => {
   const usage = 'drover transfer MODEL --to NODE [--from NODE]'
   const { words, flags } = splitWords(copyConfig.settings, argv)
   const { values } = loadConfig(copyConfig, { argv: flags, usage })
   const { from, to, json: raw } = values
   if (to === undefined) throw new ExitError(`to which node? ${usage}`)
-  await transfer(gatewayOf(values), { path: '/api/transfer', body: { model: oneModel(words, usage), to, ...(from !== undefined && { from }) }, headers: {}, raw })
+  await showLines(gatewayOf(values), { path: '/api/transfer', body: { model: oneModel(words, usage), to, ...(from !== undefined && { from }) }, headers: {}, raw })
 }
