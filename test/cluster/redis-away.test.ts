@@ -23,8 +23,12 @@ test.skipIf(skipsWithoutRpcServer())('what is lent outlives Redis by a minute, a
   const loan = await borrower.loans.borrow({ lender: 'l', device: 'CPU', bytes: 3e8, model: 'm:1' as ModelName, cluster: 'c', own: false })
   const state = async () => (await borrower.loans.renew([loan]).catch(() => []))[0]?.state
   await until('it is ready', async () => (await state())?.state === 'ready')
-  const { pid } = JSON.parse(worker.log().split('\n').find((line) => line.includes('"memory lent"')) ?? '{}') as { pid: number }
+  // Redis may bring the word of it sooner than the pipe brings the worker's.
+  const told = () => worker.log().split('\n').find((line) => line.includes('"memory lent"'))
+  await until('its process is known', () => told() !== undefined)
+  const { pid } = JSON.parse(told()!) as { pid: number }
   const lives = async () => (await running('rpc-server')).includes(pid)
+  expect(await lives()).toBe(true)
 
   await redis.kill()
   await sleep(AWAY_MS - 10_000)
